@@ -17,10 +17,9 @@ const (
 var ErrRecordSize = errors.New("oncrpc: record over the limit")
 
 // A RecordReader puts records together from a stream, fed to it in slices of
-// any size. Set Limit before the first [RecordReader.Feed]; the zero value takes only empty records.
+// any size. The zero value takes only empty records; [RecordReader.Reset] sets the limit.
 type RecordReader struct {
-	Limit int // the most bytes of a record, all fragments together; also the most fragments
-
+	limit     int
 	record    []byte
 	mark      [RecordMarkSize]byte
 	markLen   int  // bytes of mark that have arrived
@@ -28,6 +27,13 @@ type RecordReader struct {
 	last      bool // the fragment is the last
 	inBody    bool
 	fragments int
+}
+
+// Reset makes f ready for a new stream whose records have at most limit bytes,
+// all fragments together; it keeps its memory. That many fragments may have
+// bytes, too, and one more may be empty.
+func (f *RecordReader) Reset(limit int) {
+	*f = RecordReader{limit: limit, record: f.record[:0]}
 }
 
 // Feed reads from b until a record is complete or b is used up, and returns how
@@ -75,7 +81,7 @@ func (f *RecordReader) begin(mark uint32) error {
 	f.markLen = 0
 	f.fragments++
 	size := mark &^ uint32(LastFragment)
-	if size > uint32(f.Limit-len(f.record)) || f.fragments > f.Limit+1 {
+	if size > uint32(f.limit-len(f.record)) || f.fragments > f.limit+1 {
 		return ErrRecordSize
 	}
 	f.left = int(size)

@@ -25,7 +25,7 @@ type Entry struct {
 
 // EntryFor returns the entry of a transport at an address.
 func EntryFor(n NetID, address string) Entry {
-	e := Entry{Address: address, NetID: string(n), Semantics: ConnectionOrdered, Family: "loopback", Protocol: "-"}
+	e := Entry{Address: address, NetID: n.String(), Semantics: ConnectionOrdered, Family: "loopback", Protocol: "-"}
 	switch n {
 	case TCP, TCP6:
 		e.Protocol = "tcp"

@@ -1,29 +1,44 @@
 package rpcbind
 
-// A NetID names a transport (RFC 5665, section 4.2.1).
-type NetID string
+import "fmt"
+
+// A NetID is a transport, named by its network identifier (RFC 5665, section
+// 4.2.1). On the wire it is the name; the zero value is none.
+type NetID uint8
 
 // The transports a port mapper on a UNIX host knows.
 const (
-	UDP   NetID = "udp"
-	TCP   NetID = "tcp"
-	UDP6  NetID = "udp6"
-	TCP6  NetID = "tcp6"
-	Local NetID = "local" // stream socket of the UNIX domain
+	UDP   NetID = 1 + iota // "udp"
+	TCP                    // "tcp"
+	UDP6                   // "udp6"
+	TCP6                   // "tcp6"
+	Local                  // "local": stream sockets of the UNIX domain
 )
 
-// NetIDs returns the known transports.
-func NetIDs() []NetID { return []NetID{UDP, TCP, UDP6, TCP6, Local} }
+// NetIDs are all transports.
+var NetIDs = [...]NetID{UDP, TCP, UDP6, TCP6, Local}
+
+var netIDNames = [...]string{UDP: "udp", TCP: "tcp", UDP6: "udp6", TCP6: "tcp6", Local: "local"}
+
+// String returns the network identifier, as it travels.
+func (n NetID) String() string {
+	if n == 0 || int(n) >= len(netIDNames) {
+		return fmt.Sprintf("NetID(%d)", uint8(n))
+	}
+	return netIDNames[n]
+}
 
 // ParseNetID returns the transport of that name; "unix" is another word for local.
 func ParseNetID(s string) (NetID, bool) {
-	switch n := NetID(s); n {
-	case UDP, TCP, UDP6, TCP6, Local:
-		return n, true
-	case "unix":
+	for _, n := range NetIDs {
+		if netIDNames[n] == s {
+			return n, true
+		}
+	}
+	if s == "unix" {
 		return Local, true
 	}
-	return "", false
+	return 0, false
 }
 
 // IsIPv4 tells whether addresses of the transport are IPv4 addresses with a port.
@@ -61,5 +76,5 @@ func NetIDOf(protocol uint32) (NetID, bool) {
 	case ProtocolUDP:
 		return UDP, true
 	}
-	return "", false
+	return 0, false
 }

@@ -1,0 +1,87 @@
+package endpoint
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// An ID names a registration while it lives: 48 bits, never 0.
+type ID uint64
+
+// MaxID is the largest [ID].
+const MaxID ID = 1<<48 - 1
+
+// String returns the 12 hexadecimal digits that people see.
+func (id ID) String() string { return fmt.Sprintf("%012x", uint64(id)) }
+
+// ParseID reads what [ID.String] writes.
+func ParseID(s string) (ID, error) {
+	v, err := strconv.ParseUint(s, 16, 48)
+	if err != nil || len(s) != 12 || v == 0 {
+		return 0, fmt.Errorf("endpoint: id %q is not 12 hexadecimal digits", s)
+	}
+	return ID(v), nil
+}
+
+// An Owner is on whose word a registration stands.
+type Owner struct {
+	UID uint32 // of the process that registered, as the kernel told
+}
+
+// Superuser may change every row but the mapper's own.
+var Superuser = Owner{UID: 0}
+
+// String returns the owner as rpcbind tells it: "superuser", or the uid in decimal.
+func (o Owner) String() string {
+	if o == Superuser {
+		return "superuser"
+	}
+	return strconv.FormatUint(uint64(o.UID), 10)
+}
+
+// MayChange tells whether the owner may remove or replace the registration.
+func (o Owner) MayChange(r *Registration) bool {
+	return !r.Own && (o == Superuser || o == r.Owner)
+}
+
+// MaxAnnotation is the most bytes of an annotation; with the NUL that ends it
+// in the endpoint mapper's protocol it fills 64 (C706, appendix O).
+const MaxAnnotation = 63
+
+// A Registration is one row: this interface listens there, says that owner.
+type Registration struct {
+	ID ID // given by the registry
+	Interface
+	Endpoint
+	Annotation string // free text of at most MaxAnnotation printable bytes
+	Owner      Owner
+	Own        bool      // the mapper's own row, which nobody may change
+	Since      time.Time // when it was made
+}
+
+// Validate returns nil for a registration that could be true, or an error that
+// says what is wrong with it.
+func (r *Registration) Validate() error {
+	switch {
+	case r.Dialect != ONC:
+		return fmt.Errorf("endpoint: unknown dialect %s", r.Dialect)
+	case len(r.Annotation) > MaxAnnotation:
+		return fmt.Errorf("endpoint: annotation of %d bytes; at most %d are possible", len(r.Annotation), MaxAnnotation)
+	case !printable(r.Annotation):
+		return fmt.Errorf("endpoint: annotation %q is not printable", r.Annotation)
+	}
+	return r.Endpoint.Validate()
+}
+
+// printable tells whether s is valid text without control or formatting characters.
+func printable(s string) bool {
+	for _, c := range s {
+		if !unicode.IsPrint(c) {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}

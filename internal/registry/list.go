@@ -1,0 +1,50 @@
+package registry
+
+import "github.com/quaymaster/quaymaster/internal/endpoint"
+
+// A row is a registration with its places in the lists it is on.
+type row struct {
+	reg   *endpoint.Registration
+	links [2]link // indexed by which
+}
+
+type link struct{ prev, next *row }
+
+// which says to which kind of list a link belongs.
+type which uint8
+
+const (
+	inOrder   which = iota // the list of all rows
+	inProgram              // the list of one program on one transport
+)
+
+// A list holds rows in the order in which they came. Adding, removing and both
+// ends cost the same at any length.
+type list struct {
+	by          which
+	first, last *row
+}
+
+func (l *list) push(r *row) {
+	r.links[l.by] = link{prev: l.last}
+	if l.last == nil {
+		l.first = r
+	} else {
+		l.last.links[l.by].next = r
+	}
+	l.last = r
+}
+
+func (l *list) remove(r *row) {
+	k := r.links[l.by]
+	if k.prev == nil {
+		l.first = k.next
+	} else {
+		k.prev.links[l.by].next = k.next
+	}
+	if k.next == nil {
+		l.last = k.prev
+	} else {
+		k.next.links[l.by].prev = k.prev
+	}
+}

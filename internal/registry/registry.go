@@ -1,0 +1,264 @@
+// Package registry is the index of who listens where: every registration of
+// both dialects, in memory, with the rules of who may add and remove.
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// Errors of changes; more is in the text around them.
+var (
+	ErrNotFound = errors.New("not registered")
+	ErrConflict = errors.New("registered already")
+	ErrNotOwner = errors.New("only its owner or root may change it")
+	ErrRight    = errors.New("not allowed")
+	ErrFull     = errors.New("the registry is full")
+)
+
+// MaxRows is how many registrations there can be.
+const MaxRows = 1 << 18
+
+// A Registry holds registrations. Its methods may be called from any goroutine.
+// The registrations it hands out are shared and never change: a row that
+// changes is another value.
+type Registry struct {
+	seq atomic.Uint64 // of the last change
+
+	mu       sync.RWMutex // guards what follows
+	rows     map[endpoint.ID]*row
+	exact    map[exactKey]*row
+	programs map[programKey]*list
+	order    list // all rows, oldest first
+	watchers map[*Watcher]struct{}
+}
+
+// exactKey: ONC has one row for a program, version and transport.
+type exactKey struct {
+	endpoint.Interface
+	netid rpcbind.NetID
+}
+
+// programKey leads to the versions of a program on a transport.
+type programKey struct {
+	dialect endpoint.Dialect
+	netid   rpcbind.NetID
+	program uint32
+}
+
+func exactOf(r *endpoint.Registration) exactKey { return exactKey{r.Interface, r.NetID} }
+
+func programOf(k exactKey) programKey { return programKey{k.Dialect, k.netid, k.Program} }
+
+// New returns an empty registry.
+func New() *Registry {
+	return &Registry{
+		rows:     map[endpoint.ID]*row{},
+		exact:    map[exactKey]*row{},
+		programs: map[programKey]*list{},
+		order:    list{by: inOrder},
+		watchers: map[*Watcher]struct{}{},
+	}
+}
+
+// Seq returns the number of the last change; 0 before the first. Who has made
+// something of the rows may keep it while Seq stays.
+func (g *Registry) Seq() uint64 { return g.seq.Load() }
+
+// Lookup returns the registration of an interface on a transport, or nil.
+func (g *Registry) Lookup(i endpoint.Interface, n rpcbind.NetID) *endpoint.Registration {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if r := g.exact[exactKey{i, n}]; r != nil {
+		return r.reg
+	}
+	return nil
+}
+
+// Latest returns the youngest registration of a program on a transport, in
+// whatever version, or nil.
+func (g *Registry) Latest(program uint32, n rpcbind.NetID) *endpoint.Registration {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if l := g.programs[programKey{endpoint.ONC, n, program}]; l != nil {
+		return l.last.reg
+	}
+	return nil
+}
+
+// Versions returns the lowest and highest registered version of a program on a
+// transport; ok is false if there is none. It looks at each version.
+func (g *Registry) Versions(program uint32, n rpcbind.NetID) (low, high uint32, ok bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	l := g.programs[programKey{endpoint.ONC, n, program}]
+	if l == nil {
+		return 0, 0, false
+	}
+	low, high = l.first.reg.Version, l.first.reg.Version
+	for r := l.first; r != nil; r = r.links[l.by].next {
+		low, high = min(low, r.reg.Version), max(high, r.reg.Version)
+	}
+	return low, high, true
+}
+
+// All returns every registration, oldest first, and the number of the change
+// they stand at. The slice is the caller's.
+func (g *Registry) All() ([]*endpoint.Registration, uint64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.all(), g.seq.Load()
+}
+
+func (g *Registry) all() []*endpoint.Registration {
+	regs := make([]*endpoint.Registration, 0, len(g.rows))
+	for r := g.order.first; r != nil; r = r.links[inOrder].next {
+		regs = append(regs, r.reg)
+	}
+	return regs
+}
+
+// Add registers regs: all of them or, if one cannot be, none. What stands
+// already, at the same endpoint, is not an error. It sets the fields ID and Since and returns the
+// registrations as they stand. The error joins one for each that cannot be,
+// wrapping [ErrConflict], [ErrRight] or [ErrFull] or telling what [endpoint.Registration.Validate] does.
+func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	standing, fresh, err := g.plan(regs)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, reg := range fresh {
+		reg.ID = g.newID()
+		reg.Since = now
+		g.insert(reg)
+	}
+	return standing, nil
+}
+
+// plan returns the registrations as they will stand and, of these, the new ones.
+func (g *Registry) plan(regs []endpoint.Registration) (standing, fresh []*endpoint.Registration, err error) {
+	var mistakes []error
+	planned := map[exactKey]*endpoint.Registration{}
+	for i := range regs {
+		reg := regs[i]
+		if err := errors.Join(reg.Validate(), mayAdd(&reg)); err != nil {
+			mistakes = append(mistakes, err)
+			continue
+		}
+		held := planned[exactOf(&reg)]
+		if r := g.exact[exactOf(&reg)]; r != nil {
+			held = r.reg
+		}
+		switch {
+		case held == nil:
+			planned[exactOf(&reg)] = &reg
+			fresh = append(fresh, &reg)
+			held = &reg
+		case held.Endpoint != reg.Endpoint:
+			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w at %s by %s", reg.Interface, reg.Endpoint, ErrConflict, held.Endpoint, held.Owner))
+		case reg.Annotation != "" && reg.Annotation != held.Annotation:
+			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w with annotation %q", reg.Interface, reg.Endpoint, ErrConflict, held.Annotation))
+		}
+		standing = append(standing, held)
+	}
+	if len(g.rows)+len(fresh) > MaxRows {
+		mistakes = append(mistakes, fmt.Errorf("registry: %d more: %w with %d", len(fresh), ErrFull, MaxRows))
+	}
+	return standing, fresh, errors.Join(mistakes...)
+}
+
+func (g *Registry) newID() endpoint.ID {
+	for {
+		id := endpoint.ID(rand.Uint64N(uint64(endpoint.MaxID))) + 1
+		if g.rows[id] == nil {
+			return id
+		}
+	}
+}
+
+func (g *Registry) insert(reg *endpoint.Registration) {
+	r := &row{reg: reg}
+	k := exactOf(reg)
+	g.rows[reg.ID] = r
+	g.exact[k] = r
+	l := g.programs[programOf(k)]
+	if l == nil {
+		l = &list{by: inProgram}
+		g.programs[programOf(k)] = l
+	}
+	l.push(r)
+	g.order.push(r)
+	g.publish(Event{Seq: g.seq.Add(1), Kind: Added, Registration: reg})
+}
+
+// Remove ends the registrations of an interface on some transports: all that
+// there are or, if one of them is not by's to change, none. It returns how many
+// ended; 0 is no error. Errors wrap [ErrNotOwner].
+func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind.NetID) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var ending []*row
+	for _, n := range on {
+		if r := g.exact[exactKey{i, n}]; r != nil {
+			ending = append(ending, r)
+		}
+	}
+	return len(ending), g.end(by, ending)
+}
+
+// RemoveID ends the registrations with these ids: all or, if one is not there
+// or not by's to change, none. Errors wrap [ErrNotFound] or [ErrNotOwner].
+func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var ending []*row
+	for _, id := range ids {
+		r := g.rows[id]
+		if r == nil {
+			return fmt.Errorf("registry: %s: %w", id, ErrNotFound)
+		}
+		ending = append(ending, r)
+	}
+	return g.end(by, ending)
+}
+
+func (g *Registry) end(by endpoint.Owner, ending []*row) error {
+	var mistakes []error
+	for _, r := range ending {
+		if !by.MayChange(r.reg) {
+			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w", r.reg.Interface, r.reg.Endpoint, ErrNotOwner))
+		}
+	}
+	if len(mistakes) > 0 {
+		return errors.Join(mistakes...)
+	}
+	for _, r := range ending {
+		g.delete(r)
+	}
+	return nil
+}
+
+func (g *Registry) delete(r *row) {
+	k := exactOf(r.reg)
+	if g.rows[r.reg.ID] != r {
+		return // named twice
+	}
+	delete(g.rows, r.reg.ID)
+	delete(g.exact, k)
+	l := g.programs[programOf(k)]
+	if l.remove(r); l.first == nil {
+		delete(g.programs, programOf(k))
+	}
+	g.order.remove(r)
+	g.publish(Event{Seq: g.seq.Add(1), Kind: Removed, Registration: r.reg})
+}

@@ -1,0 +1,268 @@
+package transport
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// A DatagramServer answers datagrams from the address they were sent to.
+type DatagramServer struct {
+	Handler Handler
+	Log     *slog.Logger // nil discards
+}
+
+// batch is how many datagrams one system call receives or sends at most.
+const batch = 64
+
+// Serve answers until ctx is cancelled, then closes conn and returns nil. It
+// owns conn. Answering allocates nothing, whatever the handler does.
+func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	x, err := newExchange(conn, s.Handler)
+	if err != nil {
+		return fmt.Errorf("transport: %s: %w", conn.LocalAddr(), err)
+	}
+	for {
+		if err := x.round(); ctx.Err() != nil {
+			return nil
+		} else if errors.Is(err, net.ErrClosed) {
+			return err
+		} else if err != nil {
+			logger(s.Log).Warn("datagrams not served", "server", conn.LocalAddr(), "err", err)
+		}
+	}
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2): a message header and the bytes moved.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// controlSize holds one IP_PKTINFO or IPV6_PKTINFO message.
+const controlSize = 64
+
+// A slot is a datagram on its way in, and its answer on the way out.
+type slot struct {
+	in      [MaxMessage]byte
+	out     [MaxMessage]byte
+	name    unix.RawSockaddrInet6   // large enough for both families
+	control [controlSize / 8]uint64 // aligned for struct cmsghdr
+	vecIn   unix.Iovec
+	vecOut  unix.Iovec
+}
+
+// An exchange is the memory with which one goroutine serves one socket:
+// everything the kernel is given pointers to, laid out once.
+type exchange struct {
+	raw     syscall.RawConn
+	handler Handler
+	call    Call
+	slots   [batch]slot
+	in      [batch]mmsghdr
+	out     [batch]mmsghdr
+	got     int // datagrams received
+	sending int // answers to send
+	sent    int
+	errno   syscall.Errno
+	receive func(fd uintptr) bool // recvmmsg as RawConn.Read wants it, made once so as not to allocate
+	send    func(fd uintptr) bool
+}
+
+func newExchange(conn *net.UDPConn, h Handler) (*exchange, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	x := &exchange{raw: raw, handler: h}
+	x.receive = func(fd uintptr) bool {
+		x.got, x.errno = mmsg(unix.SYS_RECVMMSG, fd, x.in[:])
+		return x.errno != unix.EAGAIN
+	}
+	x.send = func(fd uintptr) bool {
+		var n int
+		n, x.errno = mmsg(unix.SYS_SENDMMSG, fd, x.out[x.sent:x.sending])
+		x.sent += n
+		return x.errno != unix.EAGAIN
+	}
+	for i := range x.slots {
+		x.prepare(i)
+	}
+	return x, askForAddresses(raw)
+}
+
+// prepare tells the kernel where datagram i goes, and how much room there is;
+// it writes over the latter each time.
+func (x *exchange) prepare(i int) {
+	s := &x.slots[i]
+	s.vecIn.Base = &s.in[0]
+	s.vecIn.SetLen(len(s.in))
+	h := &x.in[i].hdr
+	*h = unix.Msghdr{
+		Name: (*byte)(unsafe.Pointer(&s.name)), Namelen: uint32(unsafe.Sizeof(s.name)),
+		Control: (*byte)(unsafe.Pointer(&s.control)), Iov: &s.vecIn,
+	}
+	h.SetIovlen(1)
+	h.SetControllen(controlSize)
+}
+
+// askForAddresses has the kernel tell with each datagram to which address it was sent.
+func askForAddresses(raw syscall.RawConn) error {
+	var optErr error
+	err := raw.Control(func(fd uintptr) {
+		domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+		switch {
+		case err != nil:
+			optErr = err
+		case domain == unix.AF_INET6: // IPv4 over such a socket comes with IPV6_PKTINFO too, mapped
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		default:
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_PKTINFO, 1)
+		}
+	})
+	return errors.Join(err, optErr)
+}
+
+// mmsg is recvmmsg(2) or sendmmsg(2) without waiting.
+func mmsg(call uintptr, fd uintptr, m []mmsghdr) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), 0
+		case unix.EINTR:
+			continue
+		}
+		return 0, errno
+	}
+}
+
+// round waits for datagrams and answers them.
+func (x *exchange) round() error {
+	for i := range x.got {
+		x.prepare(i)
+	}
+	x.got = 0
+	if err := x.raw.Read(x.receive); err != nil {
+		return err
+	}
+	if x.errno != 0 {
+		return fmt.Errorf("recvmmsg: %w", x.errno)
+	}
+	x.sending, x.sent = 0, 0
+	for i := range x.got {
+		x.answer(i)
+	}
+	for x.sent < x.sending {
+		if err := x.raw.Write(x.send); err != nil {
+			return err
+		}
+		if x.errno != 0 {
+			x.sent++ // this one cannot be sent (no route, a filter): the client asks again or does not
+		}
+	}
+	return nil
+}
+
+// answer puts the answer to datagram i, if there is one, in line to be sent.
+func (x *exchange) answer(i int) {
+	s, m := &x.slots[i], &x.in[i]
+	if m.hdr.Flags&unix.MSG_TRUNC != 0 || !x.describe(s, m) {
+		return // longer than any call, or from nobody
+	}
+	x.call.Message = s.in[:m.n]
+	r := x.handler.Answer(&x.call, s.out[:0])
+	if r.Head == nil || len(r.Head)+len(r.Body) > len(s.out) {
+		return
+	}
+	n := copy(s.out[:], r.Head) // in place, unless the handler had to grow it
+	n += copy(s.out[n:], r.Body)
+
+	s.vecOut.Base = &s.out[0]
+	s.vecOut.SetLen(n)
+	o := &x.out[x.sending]
+	o.hdr = unix.Msghdr{Name: m.hdr.Name, Namelen: m.hdr.Namelen, Iov: &s.vecOut}
+	o.hdr.SetIovlen(1)
+	if m.hdr.Controllen > 0 {
+		o.hdr.Control = m.hdr.Control
+		o.hdr.SetControllen(int(m.hdr.Controllen))
+	}
+	x.sending++
+}
+
+// describe fills x.call from what the kernel said of the datagram, and turns
+// the control message into the one that sends the answer from the same address.
+func (x *exchange) describe(s *slot, m *mmsghdr) bool {
+	client, ok := s.client(m.hdr.Namelen)
+	if !ok {
+		return false
+	}
+	server := s.server(&m.hdr)
+	x.call = Call{
+		NetID:  netIDOf(client.Addr(), rpcbind.UDP, rpcbind.UDP6),
+		Client: client, Server: server, MaxReply: MaxMessage,
+	}
+	return true
+}
+
+// client returns the sender's address, as the kernel wrote it into s.name.
+func (s *slot) client(size uint32) (netip.AddrPort, bool) {
+	switch {
+	case s.name.Family == unix.AF_INET && size >= unix.SizeofSockaddrInet4:
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(&s.name))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), networkOrder(a.Port)), a.Port != 0
+	case s.name.Family == unix.AF_INET6 && size >= unix.SizeofSockaddrInet6:
+		addr := netip.AddrFrom16(s.name.Addr).Unmap()
+		return netip.AddrPortFrom(addr, networkOrder(s.name.Port)), s.name.Port != 0
+	}
+	return netip.AddrPort{}, false
+}
+
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// server returns the address of this host that the datagram was sent to. For a
+// broadcast or multicast it is the one the answer leaves from, or the zero value
+// if routing will choose it.
+func (s *slot) server(h *unix.Msghdr) netip.Addr {
+	if h.Controllen < unix.SizeofCmsghdr {
+		return netip.Addr{}
+	}
+	c := (*unix.Cmsghdr)(unsafe.Pointer(&s.control[0]))
+	data := unsafe.Add(unsafe.Pointer(&s.control), unix.CmsgLen(0))
+	switch {
+	case c.Level == unix.SOL_IP && c.Type == unix.IP_PKTINFO:
+		info := (*unix.Inet4Pktinfo)(data)
+		info.Ifindex = 0 // the route decides which way; Spec_dst is the address
+		return netip.AddrFrom4(info.Spec_dst)
+	case c.Level == unix.SOL_IPV6 && c.Type == unix.IPV6_PKTINFO:
+		info := (*unix.Inet6Pktinfo)(data)
+		addr := netip.AddrFrom16(info.Addr)
+		if addr.IsMulticast() {
+			h.SetControllen(0)
+			return netip.Addr{}
+		}
+		if !addr.IsLinkLocalUnicast() {
+			info.Ifindex = 0
+		}
+		return addr.Unmap()
+	}
+	h.SetControllen(0)
+	return netip.Addr{}
+}

@@ -1,0 +1,69 @@
+// Package transport moves ONC RPC messages over sockets: datagrams, and records
+// over streams. It opens no socket and understands no message; a [Handler] does.
+package transport
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// Bounds of what one client can make the server hold.
+const (
+	// MaxMessage is the most bytes of a message from a client, and of a reply
+	// in a datagram: what other port mappers take and send.
+	MaxMessage = 9000
+	// IdleTimeout ends a connection over which no call comes.
+	IdleTimeout = 2 * time.Minute
+	// WriteTimeout ends a connection whose client takes nothing of an answer.
+	WriteTimeout = 30 * time.Second
+)
+
+// A Call is a message from a client, with what is known of its way here. A
+// handler must not keep it or the message.
+type Call struct {
+	NetID    rpcbind.NetID
+	Client   netip.AddrPort // zero on the local transport; IPv4 is never mapped into IPv6
+	Server   netip.Addr     // the address of this host that the client used; zero on the local transport
+	Peer     *Peer          // the process at the other end of a local connection, else nil
+	MaxReply int            // bytes; 0 where there is no bound
+	Message  []byte
+}
+
+// A Peer is the process that connected to a local socket, as the kernel tells (SO_PEERCRED).
+type Peer struct {
+	PID int32 // 0 if it cannot be seen from here
+	UID uint32
+	GID uint32
+}
+
+// A Reply is what a handler answers: Head and Body are sent one after the other.
+type Reply struct {
+	Head  []byte // appended to the buffer that the handler was given; nil: no answer
+	Body  []byte // shared and never changed; may be nil
+	Close bool   // a connection ends after this
+}
+
+// A Handler answers calls. Answer may be called from several goroutines.
+type Handler interface {
+	// Answer appends the reply, or its beginning, to buf.
+	Answer(c *Call, buf []byte) Reply
+}
+
+// netIDOf returns the transport of an address that is not mapped.
+func netIDOf(a netip.Addr, v4, v6 rpcbind.NetID) rpcbind.NetID {
+	if a.Is4() {
+		return v4
+	}
+	return v6
+}
+
+// logger returns l, or one that discards.
+func logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}
