@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf asks the kernel who connected to a local socket.
-func peerOf(conn net.Conn) (*Peer, error) {
+// PeerOf asks the kernel who connected to a local socket (SO_PEERCRED).
+func PeerOf(conn net.Conn) (*Peer, error) {
 	local, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, fmt.Errorf("transport: %s connections have no peer credentials", conn.LocalAddr().Network())

@@ -75,7 +75,7 @@ func (s *StreamServer) serveConn(ctx context.Context, conn net.Conn) {
 func describe(conn net.Conn) (Call, error) {
 	local, ok := conn.LocalAddr().(*net.TCPAddr)
 	if !ok {
-		peer, err := peerOf(conn)
+		peer, err := PeerOf(conn)
 		return Call{NetID: rpcbind.Local, Peer: peer}, err
 	}
 	remote := conn.RemoteAddr().(*net.TCPAddr).AddrPort()

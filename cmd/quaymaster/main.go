@@ -1,0 +1,128 @@
+// Quaymaster maps RPC ports: it answers which port an RPC service is on.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/internal/show"
+)
+
+// Exit statuses of every verb.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// errUsage marks errors of how the program was called.
+var errUsage = errors.New("used wrongly")
+
+// usagef returns an error of how the program was called.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+type usageError struct{ error }
+
+func (e *usageError) Is(target error) bool { return target == errUsage }
+func (e *usageError) Unwrap() error        { return e.error }
+
+func main() {
+	root := newRoot()
+	cmd, err := root.ExecuteC()
+	os.Exit(report(cmd, err))
+}
+
+// report prints an error, every line of it with what was attempted, and returns the exit status.
+func report(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	var mistakes config.Mistakes
+	if errors.As(err, &mistakes) { // they say where themselves
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", strings.Replace(cmd.CommandPath(), " ", ": ", 1), show.Clean(line))
+	}
+	if errors.Is(err, errUsage) {
+		fmt.Fprintf(os.Stderr, "%s --help tells more\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	var x globals
+	root := &cobra.Command{
+		Use:   "quaymaster",
+		Short: "Which port is that RPC service on?",
+		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place: servers register
+where they listen, clients ask. "endpoints" shows and changes what is registered.`,
+		Args:              cobra.ArbitraryArgs,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		DisableAutoGenTag: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownVerb(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.AddCommand(newServe(), newEndpoints(&x), newVersion())
+	return root
+}
+
+// globals are the flags of every verb.
+type globals struct{ color show.Color }
+
+func (x *globals) stdout() show.Screen {
+	return show.NewScreen(os.Stdout, x.color, os.Getenv("NO_COLOR"))
+}
+
+// unknownVerb is the error for a word that is none of a command's subcommands.
+func unknownVerb(cmd *cobra.Command, word string) error {
+	var known []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			known = append(known, c.Name())
+		}
+	}
+	if near, ok := config.Suggest(word, known); ok {
+		return usagef("unknown command %q; did you mean %q?", word, near)
+	}
+	return usagef("unknown command %q", word)
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usagef("%w", err)
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if near, ok := config.Suggest(unknown.GetSpecifiedName(), known); ok {
+		return usagef("%w; did you mean --%s?", err, near)
+	}
+	return usagef("%w", err)
+}
+
+// noArgs refuses arguments where a verb takes none.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}

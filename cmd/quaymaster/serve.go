@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quaymaster/quaymaster/internal/daemon"
+)
+
+// serveFlags are the flags of serve; those of the options stand in o.
+type serveFlags struct {
+	o      daemon.Options
+	config string
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the port mapper, in rpcbind's place",
+		Long: `Serve answers the port mapper's program, 100000, versions 2, 3 and 4, on port
+111 over TCP and UDP, IPv4 and IPv6, and on a local socket, where servers of
+this host register. It stays in the foreground and logs to standard error.
+
+It takes sockets from systemd (rpcbind.socket works as it is) and says READY=1
+when every socket answers. SIGTERM and SIGINT end it.`,
+		Example: `  quaymaster serve --dev                        try it: loopback, no root
+  quaymaster serve                              as root, when rpcbind is stopped
+  quaymaster serve --listen-onc 192.0.2.1       one address instead of all
+  quaymaster serve --listen-onc none            the local socket only`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, &f) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&f.o.Dev, "dev", false, "development: loopback, port 1111, everything in the user's own state folder")
+	flags.StringArrayVar(&f.o.ListenONC, "listen-onc", nil, "`address` to answer on, TCP and UDP: 192.0.2.1, [2001:db8::1]:111, :111; repeatable; \"none\" for no network (default :111)")
+	flags.StringVar(&f.o.ONCSocket, "onc-socket", "", "`path` of the local socket (default "+daemon.SystemONCSocket+"); an abstract one of that name stands beside it")
+	flags.StringVar(&f.o.Control, "control", "", "`path` of the control socket (default "+daemon.SystemControl+")")
+	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags go before it")
+	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open")
+	flags.BoolVar(&f.o.KeepGoing, "keep-going", false, "serve what can be opened when something cannot")
+	flags.StringVar(&f.o.LogLevel, "log-level", "", "debug, info, warn or error (default info)")
+	flags.StringVar(&f.o.LogFormat, "log-format", "", "text or json (default text)")
+	return cmd
+}
+
+// options returns the configuration file's options with the flags' before them.
+func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
+	if f.config == "" {
+		return f.o, nil
+	}
+	text, err := os.ReadFile(f.config)
+	if err != nil {
+		return f.o, usagef("--config: %w", err)
+	}
+	o, err := daemon.Load(f.config, text)
+	if err != nil {
+		return f.o, err
+	}
+	o.Dev = f.o.Dev
+	for name, set := range map[string]func(){
+		"listen-onc": func() { o.ListenONC = f.o.ListenONC },
+		"onc-socket": func() { o.ONCSocket = f.o.ONCSocket },
+		"control":    func() { o.Control = f.o.Control },
+		"user":       func() { o.User = f.o.User },
+		"keep-going": func() { o.KeepGoing = f.o.KeepGoing },
+		"log-level":  func() { o.LogLevel = f.o.LogLevel },
+		"log-format": func() { o.LogFormat = f.o.LogFormat },
+	} {
+		if cmd.Flags().Changed(name) {
+			set()
+		}
+	}
+	return o, nil
+}
+
+// newLog returns the log that the options ask for.
+func newLog(w io.Writer, o *daemon.Options) (*slog.Logger, error) {
+	var level slog.Level
+	if o.LogLevel != "" {
+		if err := level.UnmarshalText([]byte(o.LogLevel)); err != nil || strings.ContainsAny(o.LogLevel, "+-") {
+			return nil, usagef("log level %q: want debug, info, warn or error", o.LogLevel)
+		}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch o.LogFormat {
+	case "", "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usagef("log format %q: want text or json", o.LogFormat)
+}
+
+// self returns how the user calls this program again.
+func self() string {
+	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") {
+		return "go run ./cmd/quaymaster"
+	}
+	return "quaymaster"
+}
+
+// printDev tells a newcomer where the development daemon is and what to try.
+func printDev(w io.Writer, dir string, where []string, control string) {
+	fmt.Fprintf(w, "quaymaster %s  development mode: loopback only, nothing outside %s\n", version, home(dir))
+	fmt.Fprintf(w, "  rpcbind   %s\n", strings.Join(where, " · "))
+	fmt.Fprintf(w, "  control   %s\n", home(control))
+	fmt.Fprintf(w, "try, in another terminal:\n")
+	fmt.Fprintf(w, "  %s endpoints --dev\n", self())
+	fmt.Fprintf(w, "  %s endpoints add onc 0x20000001 1 tcp 127.0.0.1:8000 --dev\n", self())
+	fmt.Fprintf(w, "  %s endpoints --dev --watch\n", self())
+}

@@ -1,0 +1,131 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+)
+
+// A Client asks the daemon behind a control socket.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient returns a client of the daemon whose control socket is at path,
+// without asking anything yet.
+func NewClient(path string) *Client {
+	var d net.Dialer
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// A RefusedError is what the daemon would not do; nothing of it was done.
+type RefusedError struct{ Refusal }
+
+func (e *RefusedError) Error() string { return strings.Join(e.Mistakes, "\n") }
+
+// List returns everything that is registered, oldest first.
+func (c *Client) List(ctx context.Context) (Listing, error) {
+	var l Listing
+	return l, c.do(ctx, http.MethodGet, endpointsPath, nil, &l)
+}
+
+// Add registers the endpoints, all or none, and returns them as they stand.
+func (c *Client) Add(ctx context.Context, endpoints []endpoint.Document) (Listing, error) {
+	var l Listing
+	return l, c.do(ctx, http.MethodPost, endpointsPath, Listing{Endpoints: endpoints}, &l)
+}
+
+// RemoveID ends the registration with that id.
+func (c *Client) RemoveID(ctx context.Context, id endpoint.ID) error {
+	return c.do(ctx, http.MethodDelete, endpointsPath+"/"+id.String(), nil, nil)
+}
+
+// Remove ends the registrations of an interface on a transport, or on all if netid is empty.
+func (c *Client) Remove(ctx context.Context, i endpoint.Interface, netid string) error {
+	q := url.Values{"dialect": {i.Dialect.String()}, "program": {fmt.Sprint(i.Program)}, "version": {fmt.Sprint(i.Version)}}
+	if netid != "" {
+		q.Set("netid", netid)
+	}
+	return c.do(ctx, http.MethodDelete, endpointsPath+"?"+q.Encode(), nil, nil)
+}
+
+// Watch calls f with a snapshot, then with every change, until ctx is
+// cancelled (it returns nil), f fails, or the daemon ends.
+func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
+	answer, err := c.send(ctx, http.MethodGet, endpointsPath+"?watch=true", nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	d := json.NewDecoder(answer.Body)
+	for {
+		var e Event
+		err := d.Decode(&e)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return fmt.Errorf("control: %s: the daemon ended the connection", c.path)
+		case err != nil:
+			return fmt.Errorf("control: %s: %w", c.path, err)
+		}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+}
+
+// do sends body if there is one, and decodes the answer into result unless that is nil.
+func (c *Client) do(ctx context.Context, method, path string, body, result any) error {
+	answer, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if result == nil {
+		return nil
+	}
+	if err := json.NewDecoder(answer.Body).Decode(result); err != nil {
+		return fmt.Errorf("control: %s: %w", c.path, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://quaymaster"+path, bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	answer, err := c.http.Do(req)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op // without the address that HTTP made up
+		}
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	if answer.StatusCode < 300 {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	var refusal Refusal
+	if json.NewDecoder(answer.Body).Decode(&refusal); len(refusal.Mistakes) == 0 {
+		return nil, fmt.Errorf("control: %s: %s", c.path, answer.Status)
+	}
+	return nil, &RefusedError{refusal}
+}

@@ -1,0 +1,320 @@
+package control
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/transport"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// A Server answers the control socket from a registry. Everybody may ask; what
+// may be changed depends on the uid of the process that connected.
+type Server struct {
+	Registry *registry.Registry
+	Log      *slog.Logger // not nil
+}
+
+// writeTimeout ends a connection whose client takes nothing of an answer.
+const writeTimeout = 30 * time.Second
+
+// Serve answers until ctx is cancelled, then closes ln and every connection and
+// returns nil. It owns ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+endpointsPath, s.list)
+	mux.HandleFunc("POST "+endpointsPath, s.add)
+	mux.HandleFunc("DELETE "+endpointsPath, s.remove)
+	mux.HandleFunc("DELETE "+endpointsPath+"/{id}", s.removeID)
+	h := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    8 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       s.withPeer,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	if err := h.Serve(ln); ctx.Err() == nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return nil
+}
+
+type peerKey struct{}
+
+func (s *Server) withPeer(ctx context.Context, conn net.Conn) context.Context {
+	peer, err := transport.PeerOf(conn)
+	if err != nil {
+		s.Log.Warn("control connection without credentials", "err", err)
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, peer)
+}
+
+// caller returns who may be made the owner of what the request registers.
+func caller(r *http.Request) (endpoint.Owner, error) {
+	peer, ok := r.Context().Value(peerKey{}).(*transport.Peer)
+	if !ok {
+		return endpoint.Owner{}, fmt.Errorf("control: the kernel does not say who asks: %w", registry.ErrRight)
+	}
+	return endpoint.Owner{UID: peer.UID}, nil
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	watch, err := strconv.ParseBool(cmp.Or(r.FormValue("watch"), "false"))
+	switch {
+	case err != nil:
+		refuse(w, errors.New("control: watch: want true or false"))
+	case watch:
+		s.watch(w, r)
+	default:
+		rows, seq := s.Registry.All()
+		w.Header().Set("Content-Type", "application/json")
+		out := newWriter(w)
+		out.documents(fmt.Sprintf(`{"seq":%d`, seq), rows)
+		out.end("}\n")
+	}
+}
+
+func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
+	watcher := s.Registry.Watch()
+	defer watcher.Close()
+	http.NewResponseController(w).SetReadDeadline(time.Time{}) // that of the request would end the watch
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := newWriter(w)
+	for {
+		events, err := watcher.Next(r.Context())
+		if err != nil {
+			return
+		}
+		for _, e := range events {
+			out.event(e)
+		}
+		if out.flush() != nil {
+			return
+		}
+	}
+}
+
+func (s *Server) add(w http.ResponseWriter, r *http.Request) {
+	by, err := caller(r)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	regs, err := decode(http.MaxBytesReader(w, r.Body, maxBody), by)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	rows, err := s.Registry.Add(regs...)
+	if err != nil {
+		s.Log.Warn("registration refused", "client", by, "err", err)
+		refuse(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	out := newWriter(w)
+	out.documents(fmt.Sprintf(`{"seq":%d`, s.Registry.Seq()), rows)
+	out.end("}\n")
+}
+
+func decode(r io.Reader, by endpoint.Owner) ([]endpoint.Registration, error) {
+	var l Listing
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	var mistakes []error
+	regs := make([]endpoint.Registration, 0, len(l.Endpoints))
+	for i := range l.Endpoints {
+		reg, err := l.Endpoints[i].Registration()
+		if err != nil {
+			mistakes = append(mistakes, err)
+		}
+		reg.Owner = by
+		regs = append(regs, reg)
+	}
+	return regs, errors.Join(mistakes...)
+}
+
+func (s *Server) removeID(w http.ResponseWriter, r *http.Request) {
+	by, err := caller(r)
+	if err == nil {
+		var id endpoint.ID
+		if id, err = endpoint.ParseID(r.PathValue("id")); err == nil {
+			err = s.Registry.RemoveID(by, id)
+		}
+	}
+	s.removed(w, by, err)
+}
+
+func (s *Server) remove(w http.ResponseWriter, r *http.Request) {
+	by, err := caller(r)
+	if err == nil {
+		err = s.removeInterface(by, r.URL.Query())
+	}
+	s.removed(w, by, err)
+}
+
+// removeInterface ends what q names: netid may be left out, for all transports.
+func (s *Server) removeInterface(by endpoint.Owner, q url.Values) error {
+	program, err1 := strconv.ParseUint(q.Get("program"), 10, 32)
+	version, err2 := strconv.ParseUint(q.Get("version"), 10, 32)
+	if q.Get("dialect") != endpoint.ONC.String() || err1 != nil || err2 != nil {
+		return errors.New("control: want dialect=onc, program and version")
+	}
+	on := rpcbind.NetIDs[:]
+	if name := q.Get("netid"); name != "" {
+		n, ok := rpcbind.ParseNetID(name)
+		if !ok {
+			return fmt.Errorf("control: unknown netid %q", name)
+		}
+		on = []rpcbind.NetID{n}
+	}
+	i := endpoint.Program(uint32(program), uint32(version))
+	n, err := s.Registry.Remove(by, i, on...)
+	if n == 0 && err == nil {
+		return fmt.Errorf("control: %s: %w", i, registry.ErrNotFound)
+	}
+	return err
+}
+
+func (s *Server) removed(w http.ResponseWriter, by endpoint.Owner, err error) {
+	if err != nil {
+		s.Log.Warn("removal refused", "client", by, "err", err)
+		refuse(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// refuse answers with every mistake in err and a status that fits.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		status = http.StatusRequestEntityTooLarge
+		err = fmt.Errorf("control: more than %d MiB at once: register them in parts", maxBody>>20)
+	case errors.Is(err, registry.ErrRight), errors.Is(err, registry.ErrNotOwner):
+		status = http.StatusForbidden
+	case errors.Is(err, registry.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, registry.ErrConflict):
+		status = http.StatusConflict
+	case errors.Is(err, registry.ErrFull):
+		status = http.StatusInsufficientStorage
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(Refusal{Mistakes: strings.Split(err.Error(), "\n")})
+}
+
+// A writer writes registrations one by one, so that a long listing takes no
+// memory of its own. Its first failure sticks.
+type writer struct {
+	w     http.ResponseWriter
+	buf   *bufio.Writer
+	owner map[uint32]string // names already looked up
+	err   error
+}
+
+func newWriter(w http.ResponseWriter) *writer {
+	return &writer{w: w, buf: bufio.NewWriterSize(timed{w}, 32<<10), owner: map[uint32]string{}}
+}
+
+// timed gives every write a deadline of its own.
+type timed struct{ http.ResponseWriter }
+
+func (t timed) Write(b []byte) (int, error) {
+	http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
+	return t.ResponseWriter.Write(b)
+}
+
+func (w *writer) text(s string) {
+	if w.err == nil {
+		_, w.err = w.buf.WriteString(s)
+	}
+}
+
+func (w *writer) value(v any) {
+	b, err := json.Marshal(v)
+	if w.err == nil {
+		w.err = err
+	}
+	w.text(string(b))
+}
+
+// documents writes head and a member with the rows.
+func (w *writer) documents(head string, rows []*endpoint.Registration) {
+	w.text(head)
+	w.text(`,"endpoints":[`)
+	for i, r := range rows {
+		if i > 0 {
+			w.text(",")
+		}
+		w.value(w.document(r))
+	}
+	w.text("]")
+}
+
+func (w *writer) document(r *endpoint.Registration) endpoint.Document {
+	uid := r.Owner.UID
+	name, ok := w.owner[uid]
+	if !ok {
+		name = strconv.FormatUint(uint64(uid), 10)
+		if u, err := user.LookupId(name); err == nil {
+			name = u.Username
+		}
+		w.owner[uid] = name
+	}
+	return r.Document(name)
+}
+
+// event writes a line.
+func (w *writer) event(e registry.Event) {
+	if e.Kind == registry.Snapshot {
+		w.documents(fmt.Sprintf(`{"event":%q,"seq":%d`, e.Kind, e.Seq), e.All)
+		w.text("}\n")
+		return
+	}
+	d := w.document(e.Registration)
+	w.value(Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d})
+	w.text("\n")
+}
+
+func (w *writer) flush() error {
+	if w.err == nil {
+		w.err = w.buf.Flush()
+	}
+	if w.err == nil {
+		w.err = http.NewResponseController(w.w).Flush()
+	}
+	return w.err
+}
+
+func (w *writer) end(s string) {
+	w.text(s)
+	w.flush()
+}

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstPassed is the first descriptor that a service manager passes (sd_listen_fds(3)).
+const firstPassed = 3
+
+// passedSockets takes the sockets that a service manager opened for us: the
+// control socket is known by its name "control" or its path, every other one
+// by what it is.
+func passedSockets(env Environment, o *Options, log *slog.Logger) (*sockets, error) {
+	s := &sockets{}
+	if pid, err := strconv.Atoi(env.ListenPID); err != nil || pid != os.Getpid() {
+		return s, nil
+	}
+	n, err := strconv.Atoi(env.ListenFDs)
+	if err != nil || n < 0 {
+		return nil, fmt.Errorf("LISTEN_FDS=%q is no number of sockets", env.ListenFDs)
+	}
+	names := strings.Split(env.ListenFDNames, ":")
+	for i := range n {
+		unix.CloseOnExec(firstPassed + i)
+		name := ""
+		if i < len(names) {
+			name = names[i]
+		}
+		if err := s.take(firstPassed+i, name, o); err != nil {
+			s.close()
+			return nil, fmt.Errorf("socket %d passed by the service manager: %w", firstPassed+i, err)
+		}
+	}
+	log.Info("sockets taken from the service manager", "sockets", n)
+	return s, nil
+}
+
+// take adds a descriptor to the sockets and closes the original.
+func (s *sockets) take(fd int, name string, o *Options) error {
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return fmt.Errorf("%q is no socket: %w", name, err)
+	}
+	if kind == unix.SOCK_DGRAM {
+		c, err := net.FilePacketConn(f)
+		if err != nil {
+			return err
+		}
+		conn, ok := c.(*net.UDPConn)
+		if !ok {
+			c.Close()
+			return fmt.Errorf("%s is no UDP socket", c.LocalAddr())
+		}
+		enlarge(conn)
+		s.datagrams = append(s.datagrams, conn)
+		return nil
+	}
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return err
+	}
+	if s.control == nil && ln.Addr().Network() == "unix" && (name == "control" || ln.Addr().String() == o.control()) {
+		s.control = ln
+		return nil
+	}
+	s.streams = append(s.streams, ln)
+	return nil
+}
+
+// anyIP tells whether a TCP or UDP socket is there.
+func (s *sockets) anyIP() bool {
+	return slices.ContainsFunc(s.bound(), func(b Bound) bool { return b.Addr.IsValid() })
+}
+
+// has tells whether a TCP or UDP socket at an address is there.
+func (s *sockets) has(network string, a netip.AddrPort) bool {
+	return slices.ContainsFunc(s.bound(), func(b Bound) bool { return b.Network == network && b.Addr == a })
+}
+
+// atPath tells whether a listener at a path or abstract name is there.
+func (s *sockets) atPath(path string) bool {
+	return slices.Contains(s.bound(), Bound{Network: "unix", Path: path})
+}

@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/hostaddr"
+	"github.com/quaymaster/quaymaster/internal/mapper"
+	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/transport"
+)
+
+// An Environment is what a service manager tells through variables of that name.
+type Environment struct {
+	ListenPID, ListenFDs, ListenFDNames string // LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES: sockets passed (sd_listen_fds(3))
+	NotifySocket                        string // NOTIFY_SOCKET: where to say that the daemon is ready (sd_notify(3))
+}
+
+// Listening is where a running daemon answers.
+type Listening struct {
+	Bound   []Bound
+	Control string // path of the control socket
+}
+
+// Run serves until ctx is cancelled and returns nil, or an error if it could
+// not begin. ready is called once, when every socket answers.
+func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, ready func(Listening)) error {
+	if o.Dev {
+		if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+			return fmt.Errorf("state folder: %w", err)
+		}
+	}
+	account, err := lookUp(o.User) // before anything is open, so that a mistake costs nothing
+	if err != nil {
+		return err
+	}
+	passed, err := passedSockets(env, &o, log)
+	if err != nil {
+		return err
+	}
+	s, err := open(&o, passed, log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+
+	g := registry.New()
+	if _, err := g.Add(ownRows(s.bound(), endpoint.Owner{UID: uint32(os.Getuid())})...); err != nil {
+		return err
+	}
+	if err := account.become(s); err != nil {
+		return err
+	}
+	if os.Getpid() == 1 {
+		stop := reapOrphans()
+		defer stop()
+	}
+	addresses := &hostaddr.Table{}
+	onc := mapper.NewONC(g, addresses, log)
+	return serve(ctx, s, parts{
+		addresses: addresses, onc: onc, control: &control.Server{Registry: g, Log: log}, log: log,
+	}, func() {
+		l := Listening{Bound: s.bound(), Control: s.control.Addr().String()}
+		ready(l)
+		notify(env.NotifySocket, "READY=1", log)
+	}, func() {
+		notify(env.NotifySocket, "STOPPING=1", log)
+		log.Info("stopped", "ignored", onc.Ignored())
+	})
+}
+
+// parts are what answers on the sockets.
+type parts struct {
+	addresses *hostaddr.Table
+	onc       *mapper.ONC
+	control   *control.Server
+	log       *slog.Logger
+}
+
+// serve runs every part until ctx is cancelled or one fails, and waits for all.
+func serve(ctx context.Context, s *sockets, p parts, ready, stopping func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	run := func(f func(context.Context) error) {
+		running.Go(func() {
+			if err := f(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	known := make(chan struct{})
+	run(func(ctx context.Context) error { return watchAddresses(ctx, p, known) })
+	select { // the first answer may need the addresses
+	case <-known:
+	case <-ctx.Done():
+	}
+	streams := transport.StreamServer{Handler: p.onc, Log: p.log}
+	for _, ln := range s.streams {
+		run(func(ctx context.Context) error { return streams.Serve(ctx, ln) })
+	}
+	datagrams := transport.DatagramServer{Handler: p.onc, Log: p.log}
+	for _, conn := range s.datagrams {
+		run(func(ctx context.Context) error { return datagrams.Serve(ctx, conn) })
+	}
+	run(func(ctx context.Context) error { return p.control.Serve(ctx, s.control) })
+	if ctx.Err() == nil {
+		ready()
+	}
+	<-ctx.Done()
+	stopping()
+	running.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// watchAddresses keeps the table of addresses fresh. Where the kernel does not
+// tell of changes, as in some sandboxes, the addresses of the beginning stay.
+func watchAddresses(ctx context.Context, p parts, known chan<- struct{}) error {
+	var once sync.Once
+	tell := func() { once.Do(func() { close(known) }) }
+	defer tell()
+	if err := p.addresses.Watch(ctx, p.log, tell); err != nil {
+		p.log.Warn("changes of this host's addresses will not be seen", "err", err)
+	}
+	return nil
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)).
+func notify(socket, state string, log *slog.Logger) {
+	if socket == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", socket)
+	if err == nil {
+		_, err = conn.Write([]byte(state))
+		conn.Close()
+	}
+	if err != nil {
+		log.Warn("service manager not told", "state", state, "err", err)
+	}
+}
+
+// reapOrphans takes leave of processes that ended after their parent did, the
+// duty of the first process of a container.
+func reapOrphans() (stop func()) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	go func() {
+		for range ended {
+			for {
+				if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 && err != syscall.EINTR {
+					break
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(ended)
+		close(ended)
+	}
+}

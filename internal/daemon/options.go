@@ -1,0 +1,154 @@
+// Package daemon builds the port mapper out of its parts and runs it: it opens
+// every socket, hands each to the part that answers there, and ends them together.
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// Options are what an administrator chooses, by flags or in the configuration
+// file. The zero value of a field means its default.
+type Options struct {
+	ListenONC []string `yaml:"listen_onc"` // addresses with or without port, or the one word "none"; default every address, port 111
+	ONCSocket string   `yaml:"onc_socket"` // path of the local socket; its abstract twin has the same name
+	Control   string   `yaml:"control"`    // path of the control socket
+	User      string   `yaml:"user"`       // account to run as once every socket is open; default: the one that started it
+	KeepGoing bool     `yaml:"keep_going"` // serve what can be opened when something cannot
+	LogLevel  string   `yaml:"log_level"`  // debug, info (default), warn, error
+	LogFormat string   `yaml:"log_format"` // text (default), json
+	Dev       bool     `yaml:"-"`          // development: loopback, unprivileged ports, everything in StateDir
+	StateDir  string   `yaml:"-"`          // of the user, with Dev
+}
+
+// Paths of the system's daemon.
+const (
+	SystemONCSocket = "/run/rpcbind.sock"
+	SystemControl   = "/run/quaymaster/control.sock"
+)
+
+// DevControl returns the path of the control socket of the development daemon
+// that keeps its sockets in dir.
+func DevControl(dir string) string { return filepath.Join(dir, "control.sock") }
+
+// devPort is the development daemon's port, for the port mapper's 111.
+const devPort = 1111
+
+// Load reads a configuration file's text. Errors are those of package config.
+func Load(name string, text []byte) (Options, error) {
+	var o Options
+	f, err := config.Decode(name, text, &o)
+	if err != nil {
+		return Options{}, err
+	}
+	var mistakes config.Mistakes
+	for i, a := range o.ListenONC {
+		if _, err := parseListen(a); err != nil && a != none {
+			mistakes = append(mistakes, f.Mistake(fmt.Sprintf("$.listen_onc[%d]", i), "%v", err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return Options{}, mistakes
+	}
+	return o, nil
+}
+
+// none as the only address: do not listen on the network.
+const none = "none"
+
+// A listenAddr is one address to open for TCP and UDP.
+type listenAddr struct {
+	netip.AddrPort
+	chosen bool // by the administrator, so that it must not be left out
+}
+
+// addresses returns what to open for the port mapper.
+func (o *Options) addresses() ([]listenAddr, error) {
+	if len(o.ListenONC) == 0 {
+		return o.defaultAddresses(), nil
+	}
+	var all []listenAddr
+	for _, text := range o.ListenONC {
+		if text == none {
+			if len(o.ListenONC) > 1 {
+				return nil, fmt.Errorf("--listen-onc %s: it goes with no other address", none)
+			}
+			return nil, nil
+		}
+		addrs, err := parseListen(text)
+		if err != nil {
+			return nil, fmt.Errorf("--listen-onc %s: %w", text, err)
+		}
+		for _, a := range addrs {
+			all = append(all, listenAddr{a, true})
+		}
+	}
+	return all, nil
+}
+
+func (o *Options) defaultAddresses() []listenAddr {
+	if o.Dev {
+		return []listenAddr{
+			{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), devPort), false},
+			{netip.AddrPortFrom(netip.IPv6Loopback(), devPort), false},
+		}
+	}
+	return []listenAddr{
+		{netip.AddrPortFrom(netip.IPv4Unspecified(), rpcbind.Port), false},
+		{netip.AddrPortFrom(netip.IPv6Unspecified(), rpcbind.Port), false},
+	}
+}
+
+// parseListen reads ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT, the last
+// meaning every address of both families. The port is 111 unless given; 0 lets
+// the kernel choose.
+func parseListen(s string) ([]netip.AddrPort, error) {
+	if port, ok := strings.CutPrefix(s, ":"); ok && !strings.Contains(port, ":") {
+		p, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no port", port)
+		}
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(p)),
+			netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(p)),
+		}, nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+		if err != nil {
+			return nil, fmt.Errorf("%q is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111", s)
+		}
+		a = netip.AddrPortFrom(addr, rpcbind.Port)
+	}
+	if a.Addr().Is4In6() {
+		return nil, fmt.Errorf("%q: write the IPv4 address as %s", s, a.Addr().Unmap())
+	}
+	return []netip.AddrPort{a}, nil
+}
+
+func (o *Options) oncSocket() string {
+	switch {
+	case o.ONCSocket != "":
+		return o.ONCSocket
+	case o.Dev:
+		return filepath.Join(o.StateDir, "rpcbind.sock")
+	}
+	return SystemONCSocket
+}
+
+func (o *Options) control() string {
+	switch {
+	case o.Control != "":
+		return o.Control
+	case o.Dev:
+		return DevControl(o.StateDir)
+	}
+	return SystemControl
+}

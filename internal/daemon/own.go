@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// ownRows returns the port mapper's own registrations, one for each version and
+// transport it answers on: version 2 knows IPv4 only (RFC 1833, section 3). Of
+// several addresses on a transport the widest stands, else the first.
+func ownRows(bound []Bound, owner endpoint.Owner) []endpoint.Registration {
+	at := map[rpcbind.NetID]endpoint.Endpoint{}
+	for _, b := range bound {
+		for _, e := range b.endpoints() {
+			held, ok := at[e.NetID]
+			if !ok || e.Addr.Addr().IsUnspecified() && !held.Addr.Addr().IsUnspecified() {
+				at[e.NetID] = e
+			}
+		}
+	}
+	var rows []endpoint.Registration
+	for _, n := range rpcbind.NetIDs {
+		e, ok := at[n]
+		if !ok {
+			continue
+		}
+		for _, v := range []uint32{rpcbind.Version4, rpcbind.Version3, rpcbind.Version2} {
+			if v == rpcbind.Version2 && !n.IsIPv4() {
+				continue
+			}
+			rows = append(rows, endpoint.Registration{
+				Interface: endpoint.Program(rpcbind.Program, v), Endpoint: e, Owner: owner, Own: true,
+			})
+		}
+	}
+	return rows
+}
+
+// endpoints returns what b is to clients: nothing for an abstract name, which
+// stands beside a path.
+func (b Bound) endpoints() []endpoint.Endpoint {
+	v4, v6 := rpcbind.TCP, rpcbind.TCP6
+	switch b.Network {
+	case "unix":
+		if strings.HasPrefix(b.Path, "@") {
+			return nil
+		}
+		return []endpoint.Endpoint{{NetID: rpcbind.Local, Path: b.Path}}
+	case "udp":
+		v4, v6 = rpcbind.UDP, rpcbind.UDP6
+	}
+	if b.Addr.Addr().Is4() {
+		return []endpoint.Endpoint{{NetID: v4, Addr: b.Addr}}
+	}
+	rows := []endpoint.Endpoint{{NetID: v6, Addr: netip.AddrPortFrom(b.Addr.Addr().WithZone(""), b.Addr.Port())}}
+	if b.DualStack {
+		rows = append(rows, endpoint.Endpoint{NetID: v4, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), b.Addr.Port())})
+	}
+	return rows
+}

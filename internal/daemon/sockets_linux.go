@@ -1,0 +1,339 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/socktable"
+)
+
+// sockets are everything the daemon listens on.
+type sockets struct {
+	datagrams []*net.UDPConn
+	streams   []net.Listener // TCP and local, of the port mapper
+	control   net.Listener
+}
+
+// A Bound is an address that the port mapper answers on.
+type Bound struct {
+	Network string         // tcp, udp, unix
+	Addr    netip.AddrPort // of tcp and udp
+	Path    string         // of unix; "@" first for an abstract name
+
+	DualStack bool // an IPv6 socket that takes IPv4 too, as only a service manager passes
+}
+
+// bound returns the port mapper's addresses, TCP first.
+func (s *sockets) bound() []Bound {
+	var all []Bound
+	for _, l := range s.streams {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			all = append(all, Bound{Network: "tcp", Addr: a.AddrPort(), DualStack: dualStack(l.(*net.TCPListener))})
+		}
+	}
+	for _, c := range s.datagrams {
+		all = append(all, Bound{Network: "udp", Addr: c.LocalAddr().(*net.UDPAddr).AddrPort(), DualStack: dualStack(c)})
+	}
+	for _, l := range s.streams {
+		if l.Addr().Network() == "unix" {
+			all = append(all, Bound{Network: "unix", Path: l.Addr().String()})
+		}
+	}
+	return all
+}
+
+// dualStack tells whether an IPv6 wildcard socket takes IPv4 too.
+func dualStack(c syscall.Conn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	only := 1
+	raw.Control(func(fd uintptr) {
+		if v, err := unix.GetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_V6ONLY); err == nil {
+			only = v
+		}
+	})
+	return only == 0
+}
+
+func (s *sockets) close() {
+	for _, c := range s.datagrams {
+		c.Close()
+	}
+	for _, l := range s.streams {
+		l.Close()
+	}
+	if s.control != nil {
+		s.control.Close()
+	}
+}
+
+// open opens every socket, or takes it from passed. What cannot be opened is
+// an error, all of them joined, or with KeepGoing a line in the log.
+func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
+	p := opening{log: log, s: passed}
+	addrs, err := o.addresses()
+	if err != nil {
+		return nil, err
+	}
+	p.network(addrs, "--listen-onc")
+	p.local(o.oncSocket())
+	p.controlSocket(o.control())
+
+	err = errors.Join(p.failures...)
+	if err != nil && o.KeepGoing && p.s.control != nil && len(p.s.streams)+len(p.s.datagrams) > 0 {
+		for _, f := range p.failures {
+			log.Error("not served", "err", f)
+		}
+		return p.s, nil
+	}
+	if err != nil {
+		p.s.close()
+		return nil, err
+	}
+	return p.s, nil
+}
+
+// opening is the work of opening: what stands and what failed.
+type opening struct {
+	log      *slog.Logger
+	s        *sockets
+	failures []error
+}
+
+func (p *opening) fail(format string, args ...any) {
+	p.failures = append(p.failures, fmt.Errorf(format, args...))
+}
+
+// network opens TCP and UDP at each address. Sockets that were passed in take
+// the place of addresses that nobody chose.
+func (p *opening) network(addrs []listenAddr, flag string) {
+	passed := p.s.anyIP()
+	for _, a := range addrs {
+		switch {
+		case passed && !a.chosen:
+		case a.Addr().Is6() && ipv6Off(a.Addr()) && !a.chosen:
+			p.log.Warn("IPv6 is switched off on this host: address left out", "server", a.AddrPort)
+		case a.Addr().Is6() && ipv6Off(a.Addr()):
+			p.fail("%s: IPv6 is switched off on this host: leave %s %s out", a.AddrPort, flag, a.AddrPort)
+		default:
+			p.tcp(a.AddrPort, flag)
+			p.udp(a.AddrPort, flag)
+		}
+	}
+}
+
+func (p *opening) tcp(a netip.AddrPort, flag string) {
+	if p.s.has("tcp", a) {
+		return
+	}
+	ln, err := net.ListenTCP(family("tcp", a), net.TCPAddrFromAddrPort(a))
+	if err != nil {
+		p.failures = append(p.failures, explain("tcp", a, flag, err))
+		return
+	}
+	p.s.streams = append(p.s.streams, ln)
+}
+
+func (p *opening) udp(a netip.AddrPort, flag string) {
+	if p.s.has("udp", a) {
+		return
+	}
+	conn, err := net.ListenUDP(family("udp", a), net.UDPAddrFromAddrPort(a))
+	if err != nil {
+		p.failures = append(p.failures, explain("udp", a, flag, err))
+		return
+	}
+	enlarge(conn)
+	p.s.datagrams = append(p.s.datagrams, conn)
+}
+
+// family makes Go open an IPv6 socket for IPv6 alone, as netids have it.
+func family(network string, a netip.AddrPort) string {
+	if a.Addr().Is4() {
+		return network + "4"
+	}
+	return network + "6"
+}
+
+// receiveBuffer is how many bytes of datagrams the kernel may keep for us: a
+// burst of 64 clients after a reboot of many hosts, with room to spare.
+const receiveBuffer = 4 << 20
+
+// enlarge asks for a larger receive buffer, beyond the host's usual limit where
+// we may. What the kernel gives is what there is.
+func enlarge(conn *net.UDPConn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		}
+	})
+}
+
+// ipv6Off tells whether this host has no IPv6 to listen on at a.
+func ipv6Off(a netip.Addr) bool {
+	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+	if errors.Is(err, fs.ErrNotExist) || strings.TrimSpace(string(text)) == "1" {
+		return true
+	}
+	if !a.IsLoopback() {
+		return false
+	}
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback}) // it is gone where only the loopback has none
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	conn.Close()
+	return false
+}
+
+// explain says who holds an address and what to do.
+func explain(network string, a netip.AddrPort, flag string, err error) error {
+	where := fmt.Sprintf("%s/%s", a, network)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		holder, ok := socktable.HolderOf(network, a)
+		if !ok {
+			return fmt.Errorf("%s: address in use: stop the program that holds it or choose %s", where, flag)
+		}
+		return fmt.Errorf("%s: address in use by %s: %s or choose %s", where, holder, remedy(holder), flag)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose %s, or try serve --dev", where, flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s: this host has no such address: choose %s", where, flag)
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}
+
+// remedy says how to stop a program that listens in our place.
+func remedy(p socktable.Process) string {
+	switch {
+	case p.Name == "rpcbind", p.PID == 1 && p.Name == "systemd":
+		return "stop it (systemctl stop rpcbind.socket rpcbind)"
+	case p.Name == "quaymaster":
+		return "stop it (it is this program)"
+	}
+	return "stop it"
+}
+
+// local opens the port mapper's socket of the UNIX domain and its abstract
+// twin, which newer clients try first.
+func (p *opening) local(path string) {
+	for _, name := range []string{path, "@" + path} {
+		if p.s.atPath(name) {
+			continue
+		}
+		ln, err := listenPath(name, "--onc-socket")
+		if err != nil {
+			p.failures = append(p.failures, err)
+			continue
+		}
+		p.s.streams = append(p.s.streams, ln)
+	}
+}
+
+func (p *opening) controlSocket(path string) {
+	if p.s.control != nil {
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		p.fail("%s: %w: choose --control", path, errors.Unwrap(err))
+		return
+	}
+	ln, err := listenPath(path, "--control")
+	if err != nil {
+		p.failures = append(p.failures, err)
+		return
+	}
+	p.s.control = ln
+}
+
+// listenPath listens at a path, or an abstract name after "@", open to every
+// user: what one may do is decided by who the kernel says it is. A socket that
+// a daemon left behind is replaced; one that somebody answers is not.
+func listenPath(path, flag string) (net.Listener, error) {
+	abstract := strings.HasPrefix(path, "@")
+	if !abstract {
+		if err := removeLeftOver(path, flag); err != nil {
+			return nil, err
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err == nil && !abstract {
+		err = os.Chmod(path, 0o666)
+	}
+	switch {
+	case err == nil:
+		return ln, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, inUse(path, flag)
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return nil, fmt.Errorf("%s: permission denied: run as root, choose %s, or try serve --dev", path, flag)
+	case errors.Is(err, syscall.EINVAL) && len(path) > maxSocketPath:
+		return nil, fmt.Errorf("%s: %d bytes are too long for a socket's path, which has %d: choose %s", path, len(path), maxSocketPath, flag)
+	case errors.Is(err, syscall.ENOENT):
+		return nil, fmt.Errorf("%s: its folder does not exist: make it or choose %s", path, flag)
+	}
+	return nil, fmt.Errorf("%s: %w", path, err)
+}
+
+// answerTime is how long a socket that stands in our place may take to answer.
+const answerTime = time.Second
+
+// maxSocketPath is the bytes of a path that a socket address holds.
+const maxSocketPath = 107
+
+func inUse(path, flag string) error {
+	holder, ok := socktable.HolderOfPath(path)
+	if !ok {
+		return fmt.Errorf("%s: in use: stop the program that listens there or choose %s", path, flag)
+	}
+	return fmt.Errorf("%s: in use by %s: %s or choose %s", path, holder, remedy(holder), flag)
+}
+
+func removeLeftOver(path, flag string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, errors.Unwrap(err))
+	case info.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("%s: a file that is no socket stands there: move it away or choose %s", path, flag)
+	}
+	var d net.Dialer
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err == nil {
+		conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) { // it answers, or is too busy to
+		return inUse(path, flag)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("%s: left over from a daemon that is gone, and not removable: %w", path, errors.Unwrap(err))
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+// Package socktable asks the kernel about sockets: who listens, and who owns a socket.
+package socktable
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A Process is a program that runs.
+type Process struct {
+	PID  int
+	Name string // the first 15 bytes of the program's name, as the kernel keeps it
+}
+
+func (p Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Name, p.PID) }
+
+// HolderOf returns the process whose socket keeps others from listening at
+// addr; network is "tcp" or "udp". It sees the processes that the caller may
+// look into: all of them for root. Of a socket that several hold it returns the
+// youngest, which is the server where a socket was handed on.
+func HolderOf(network string, addr netip.AddrPort) (Process, bool) {
+	var inodes []string
+	for _, table := range []string{network, network + "6"} {
+		inodes = append(inodes, conflicting("/proc/net/"+table, network == "tcp", addr)...)
+	}
+	return holding(inodes)
+}
+
+// HolderOfPath returns the process that listens on a socket of the UNIX domain;
+// path begins with "@" for an abstract name.
+func HolderOfPath(path string) (Process, bool) {
+	var inodes []string
+	eachLine("/proc/net/unix", func(fields []string) {
+		if len(fields) == 8 && fields[7] == path {
+			inodes = append(inodes, fields[6])
+		}
+	})
+	return holding(inodes)
+}
+
+// stateListen is TCP_LISTEN in the tables of /proc/net.
+const stateListen = "0A"
+
+// conflicting returns the inodes of sockets in a table at the port of addr whose
+// address is the same, or where either is a wildcard.
+func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
+	var inodes []string
+	eachLine(table, func(fields []string) {
+		if len(fields) < 10 || listeners && fields[3] != stateListen {
+			return
+		}
+		at, ok := parseAddr(fields[1])
+		if !ok || at.Port() != addr.Port() {
+			return
+		}
+		a, b := at.Addr().Unmap(), addr.Addr()
+		if a == b || a.IsUnspecified() && (a.Is4() == b.Is4() || a.Is6()) || b.IsUnspecified() && a.Is4() == b.Is4() {
+			inodes = append(inodes, fields[9])
+		}
+	})
+	return inodes
+}
+
+func eachLine(file string, f func(fields []string)) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		f(strings.Fields(lines.Text()))
+	}
+}
+
+// parseAddr reads "0100007F:006F": the words of the address in host order, the port as a number.
+func parseAddr(s string) (netip.AddrPort, bool) {
+	host, port, ok := strings.Cut(s, ":")
+	b, err := hex.DecodeString(host)
+	p, err2 := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil || err2 != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a, uint16(p)), ok
+}
+
+// holding returns the youngest process that has a socket with one of the inodes open.
+func holding(inodes []string) (Process, bool) {
+	want := map[string]bool{}
+	for _, i := range inodes {
+		want["socket:["+i+"]"] = true
+	}
+	if len(want) == 0 {
+		return Process{}, false
+	}
+	var best Process
+	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, f := range files {
+		if target, err := os.Readlink(f); err != nil || !want[target] {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && pid > best.PID {
+			best = Process{PID: pid, Name: strings.TrimSpace(string(name))}
+		}
+	}
+	return best, best.PID != 0
+}
