@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A load is one way to keep a server busy. It is used once: open, run, close,
+// and closed even when it did not open.
+type load interface {
+	// open does what is not part of the measurement.
+	open() error
+	// run asks until window has passed and then waits for what is still
+	// outstanding. It counts into t; an error means that it could not go on.
+	run(window time.Duration, t *tally) error
+	close()
+}
+
+// A tally is what one run of a load counted.
+type tally struct {
+	Requests      int // answered, and answered right
+	Wrong         int // answers that did not verify
+	Lost          int // calls without an answer after every retransmission
+	Retransmitted int
+	FirstWrong    string `json:",omitempty"`
+
+	Elapsed      time.Duration
+	ServerCPU    time.Duration // of all threads of the server
+	GeneratorCPU time.Duration
+	P50, P99     time.Duration // 0 where the load does not time single requests
+}
+
+func (t *tally) wrong(err error) {
+	if t.Wrong++; t.FirstWrong == "" {
+		t.FirstWrong = err.Error()
+	}
+}
+
+// err says why the run does not count.
+func (t *tally) err() error {
+	switch {
+	case t.Wrong > 0:
+		return fmt.Errorf("%d wrong answers, the first: %s", t.Wrong, t.FirstWrong)
+	case t.Lost > 0:
+		return fmt.Errorf("%d calls without an answer", t.Lost)
+	case t.Requests == 0:
+		return fmt.Errorf("no request answered")
+	}
+	return nil
+}
+
+func (t *tally) rate() float64 { return float64(t.Requests) / t.Elapsed.Seconds() }
+
+// serverCPU and generatorCPU are in microseconds per request.
+func (t *tally) serverCPU() float64    { return micros(t.ServerCPU) / float64(t.Requests) }
+func (t *tally) generatorCPU() float64 { return micros(t.GeneratorCPU) / float64(t.Requests) }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// A threads is a load divided among threads.
+type threads []load
+
+func (l threads) open() error {
+	for _, part := range l {
+		if err := part.open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l threads) close() {
+	for _, part := range l {
+		part.close()
+	}
+}
+
+func (l threads) run(window time.Duration, t *tally) error {
+	tallies, errs := make([]tally, len(l)), make([]error, len(l))
+	var parts sync.WaitGroup
+	for i, part := range l {
+		parts.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			errs[i] = part.run(window, &tallies[i])
+		})
+	}
+	parts.Wait()
+	for _, part := range tallies {
+		t.Requests += part.Requests
+		t.Wrong += part.Wrong
+		t.Lost += part.Lost
+		t.Retransmitted += part.Retransmitted
+		t.FirstWrong = cmp.Or(t.FirstWrong, part.FirstWrong)
+	}
+	return errors.Join(errs...)
+}
+
+// measure runs l on a thread of its own and adds the processor time that
+// process server, and this one, spent on it.
+func measure(l load, window time.Duration, server int) (*tally, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer l.close()
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	t := new(tally)
+	serverBefore, err := cpuTime(processClock(server))
+	if err != nil {
+		return nil, err
+	}
+	generatorBefore, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := l.run(window, t); err != nil {
+		return nil, err
+	}
+	t.Elapsed = time.Since(start)
+	generatorAfter, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	if err != nil {
+		return nil, err
+	}
+	time.Sleep(5 * time.Millisecond) // the server goes back to sleep
+	serverAfter, err := cpuTime(processClock(server))
+	if err != nil {
+		return nil, fmt.Errorf("processor time of the server: %w", err)
+	}
+	t.ServerCPU = serverAfter - serverBefore
+	t.GeneratorCPU = generatorAfter - generatorBefore
+	return t, nil
+}
+
+// processClock is the clock of the processor time all threads of a process
+// have spent, the ended ones too, in nanoseconds: what clock_getcpuclockid(3)
+// returns.
+func processClock(pid int) int32 {
+	const cpuClockSched = 2
+	return int32(^pid<<3 | cpuClockSched)
+}
+
+func cpuTime(clock int32) (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0, fmt.Errorf("clock_gettime: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// A rowPicker goes over the rows in a random-looking order that is the same
+// for every server.
+type rowPicker struct {
+	state uint32
+	rows  int
+}
+
+func (p *rowPicker) next() int {
+	p.state = p.state*1664525 + 1013904223 // the high bits of it are good enough
+	return int(uint64(p.state) * uint64(p.rows) >> 32)
+}
+
+// sockaddr returns IPv4 address a for a system call.
+func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}

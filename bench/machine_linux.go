@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// writeMachine writes what the figures depend on, withRPCBind its version too.
+func writeMachine(w io.Writer, withRPCBind bool) {
+	fmt.Fprintf(w, "- kernel: Linux %s\n", kernelRelease())
+	fmt.Fprintf(w, "- processor: %s, %d cores\n", processorModel(), runtime.NumCPU())
+	fmt.Fprintf(w, "- Go: %s\n", strings.TrimPrefix(runtime.Version(), "go"))
+	if withRPCBind {
+		fmt.Fprintf(w, "- rpcbind: %s\n", rpcbindVersion())
+	}
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(name.Release[:]) + " " + unix.ByteSliceToString(name.Machine[:])
+}
+
+func processorModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown"
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		if strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown" // not every architecture names it
+}
+
+// rpcbindVersion asks the package manager: rpcbind itself does not tell.
+func rpcbindVersion() string {
+	for _, query := range [][]string{
+		{"dpkg-query", "--show", "--showformat", "${Version}", "rpcbind"},
+		{"rpm", "--query", "--queryformat", "%{VERSION}-%{RELEASE}", "rpcbind"},
+	} {
+		if out, err := exec.Command(query[0], query[1:]...).Output(); err == nil {
+			return strings.TrimSpace(string(out))
+		}
+	}
+	return "unknown version"
+}

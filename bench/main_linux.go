@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == roleAgent:
+		err = runAgent(os.Stdin, os.Stdout)
+	case len(os.Args) > 1 && os.Args[1] == roleEcho:
+		err = runEcho(mapperAddress)
+	default:
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		var usage usageError
+		if errors.As(err, &usage) {
+			os.Exit(2)
+		}
+		os.Exit(1)
+	}
+}
+
+// A usageError is a wrong argument.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// run measures and prints what the command line asks for.
+func run(ctx context.Context) error {
+	only := flag.String("only", "", "measure only what matches this `REGEXP`")
+	rounds := flag.Int("rounds", 3, "measure everything `N` times; the median counts")
+	path := flag.String("quaymaster", "", "measure this `EXECUTABLE` instead of building one")
+	list := flag.String("servers", strings.Join(allServers, ","), "measure these, separated by commas")
+	flag.Parse()
+
+	pattern, err := regexp.Compile(*only)
+	servers := strings.Split(*list, ",")
+	switch {
+	case err != nil:
+		return usageError("-only: " + err.Error())
+	case flag.NArg() > 0:
+		return usageError(fmt.Sprintf("unexpected argument %q", flag.Arg(0)))
+	case *rounds < 1:
+		return usageError("-rounds: at least 1")
+	}
+	for _, s := range servers {
+		if !slices.Contains(allServers, s) {
+			return usageError(fmt.Sprintf("-servers: %q is not one of %s", s, strings.Join(allServers, ", ")))
+		}
+	}
+	if os.Getuid() != 0 && slices.Contains(servers, serverRPCBind) {
+		// It insists on setgroups(2), which a user namespace does not allow.
+		progress("rpcbind is left out: it starts as root only")
+		servers = slices.DeleteFunc(servers, func(s string) bool { return s == serverRPCBind })
+	}
+	chosen := choose(plan(), pattern, servers)
+	if len(chosen) == 0 {
+		return usageError("-only and -servers leave nothing to measure")
+	}
+
+	b := bench{agents: make(map[brief]*agent)}
+	defer b.stop()
+	if takesPart(chosen, serverRPCBind) {
+		if _, err := exec.LookPath("rpcbind"); err != nil {
+			return fmt.Errorf("%w; install the package rpcbind, or do without: -servers quaymaster,echo", err)
+		}
+	}
+	if takesPart(chosen, serverQuaymaster) {
+		dir, err := os.MkdirTemp("", "quaymaster-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if b.quaymaster, err = executable(ctx, *path, dir); err != nil {
+			return err
+		}
+	}
+	results, err := b.measureAll(ctx, chosen, *rounds)
+	if err != nil {
+		return err
+	}
+	writeMachine(os.Stdout, takesPart(chosen, serverRPCBind))
+	fmt.Printf("- each figure: median of %d rounds of %v (lowest–highest), the servers in turn\n", *rounds, window)
+	fmt.Printf("- UDP calls sent again after %v: %d\n\n", retransmitAfter, b.retransmitted)
+	writeTable(os.Stdout, results)
+	fmt.Println()
+	writeTargets(os.Stdout, results)
+	return nil
+}
+
+// executable returns the absolute path of the quaymaster to measure: path, or
+// one built into dir when path is empty.
+func executable(ctx context.Context, path, dir string) (string, error) {
+	if path != "" {
+		return filepath.Abs(path)
+	}
+	const pkg = "github.com/quaymaster/quaymaster/cmd/quaymaster"
+	progress("building quaymaster")
+	path = filepath.Join(dir, "quaymaster")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return path, nil
+}
+
+func progress(format string, arguments ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", arguments...)
+}
+
+// A bench keeps the servers that are running.
+type bench struct {
+	quaymaster    string
+	agents        map[brief]*agent
+	retransmitted int
+}
+
+func (b *bench) stop() {
+	for _, a := range b.agents {
+		a.stop()
+	}
+}
+
+// measureAll goes through all measurements, and within each through its
+// servers, round after round: what disturbs the machine for a while disturbs
+// all of them.
+func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([]result, error) {
+	tallies := make([]map[string][]*tally, len(ms)) // by server
+	for round := range rounds {
+		for i, m := range ms {
+			if round == 0 {
+				tallies[i] = make(map[string][]*tally)
+			}
+			for _, server := range m.servers {
+				t, err := b.once(ctx, m, server)
+				if ctx.Err() != nil {
+					return nil, errors.New("interrupted")
+				}
+				if err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", m.name, server, err)
+				}
+				progress("%d/%d  %-51s  %-10s %9s requests/s  server %6s µs  generator %6s µs",
+					round+1, rounds, m.name, server, thousands(int64(t.rate())),
+					threeDigits(t.serverCPU()), threeDigits(t.generatorCPU()))
+				b.retransmitted += t.Retransmitted
+				tallies[i][server] = append(tallies[i][server], t)
+			}
+		}
+	}
+	var results []result
+	for i, m := range ms {
+		r := result{m, make(map[string]summary)}
+		for server, ts := range tallies[i] {
+			r.summaries[server] = summarize(ts)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// once does one round of m with one server, which is started if it is not
+// running yet.
+func (b *bench) once(ctx context.Context, m measurement, server string) (*tally, error) {
+	key := brief{Server: server, Path: b.quaymaster, Rows: m.rows}
+	if b.agents[key] == nil {
+		progress("starting %s with %s rows", server, thousands(int64(m.rows)))
+		a, err := startAgent(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		b.agents[key] = a
+	}
+	return b.agents[key].do(m.job())
+}
+
+func summarize(ts []*tally) summary {
+	over := func(figure func(*tally) float64) spread {
+		var values []float64
+		for _, t := range ts {
+			values = append(values, figure(t))
+		}
+		return spreadOf(values)
+	}
+	return summary{
+		rate:         over((*tally).rate),
+		serverCPU:    over((*tally).serverCPU),
+		generatorCPU: over((*tally).generatorCPU),
+		p50:          over(func(t *tally) float64 { return micros(t.P50) }),
+		p99:          over(func(t *tally) float64 { return micros(t.P99) }),
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"time"
+)
+
+// The servers under test.
+const (
+	serverRPCBind    = "rpcbind"
+	serverQuaymaster = "quaymaster"
+	serverEcho       = "echo"
+)
+
+var allServers = []string{serverRPCBind, serverQuaymaster, serverEcho}
+
+// A job is what one server is measured with: the kind of load, and the rows
+// that are registered meanwhile. It crosses the border of a namespace as
+// JSON.
+type job struct {
+	Kind   string
+	Rows   int
+	Window time.Duration
+}
+
+// The kinds of load.
+const (
+	kindGetPort   = "getport"   // UDP, 64 sockets, one call outstanding on each
+	kindSaturated = "saturated" // UDP, one socket, 64 calls outstanding
+	kindGetAddr   = "getaddr"   // as kindGetPort
+	kindDump      = "dump"      // TCP, 8 connections
+	kindConnect   = "connect"   // TCP, 8 clients, a connection per call
+)
+
+// A measurement is one line of the table: a job for each of several servers.
+type measurement struct {
+	name    string // as the table prints it
+	kind    string
+	rows    int
+	servers []string
+}
+
+func (m measurement) job() job {
+	return job{Kind: m.kind, Rows: m.rows, Window: window}
+}
+
+// window is how long one server is kept busy in one round. With three rounds
+// the whole plan stays below two minutes.
+const window = time.Second
+
+// plan returns all measurements. rpcbind has no part in those with 100,000
+// rows: it goes through a list for every SET, and would take minutes to be
+// filled.
+func plan() []measurement {
+	answering := []string{serverRPCBind, serverQuaymaster}
+	return []measurement{
+		{"GETPORT, UDP, 64 clients, 10 rows", kindGetPort, 10, allServers},
+		{"GETPORT, UDP, 64 outstanding on one socket, 10 rows", kindSaturated, 10, allServers},
+		{"GETPORT, UDP, 64 clients, 1,000 rows", kindGetPort, 1_000, answering},
+		{"GETPORT, UDP, 64 clients, 100,000 rows", kindGetPort, 100_000, []string{serverQuaymaster}},
+		{"GETADDR, UDP, 64 clients, 10 rows", kindGetAddr, 10, answering},
+		{"DUMP v4, TCP, 8 clients, 10,000 rows", kindDump, 10_000, answering},
+		{"GETPORT, TCP, 8 clients, a connection each, 10 rows", kindConnect, 10, answering},
+	}
+}
+
+// choose keeps the measurements whose name matches only, and of their servers
+// those that were asked for.
+func choose(all []measurement, only *regexp.Regexp, servers []string) []measurement {
+	var chosen []measurement
+	for _, m := range all {
+		m.servers = slices.DeleteFunc(slices.Clone(m.servers), func(s string) bool {
+			return !slices.Contains(servers, s)
+		})
+		if len(m.servers) > 0 && only.MatchString(m.name) {
+			chosen = append(chosen, m)
+		}
+	}
+	return chosen
+}
+
+// takesPart reports whether a server is in any of the measurements.
+func takesPart(ms []measurement, server string) bool {
+	return slices.ContainsFunc(ms, func(m measurement) bool { return slices.Contains(m.servers, server) })
+}

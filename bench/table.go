@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// A summary is what the rounds of one measurement gave for one server. CPU
+// times are in microseconds per request, latencies in microseconds.
+type summary struct {
+	rate         spread // requests per second
+	serverCPU    spread
+	generatorCPU spread
+	p50, p99     spread // zero where single requests are not timed
+}
+
+// A result is a measurement that was done.
+type result struct {
+	measurement
+	summaries map[string]summary // by server
+}
+
+// writeTable writes results as one Markdown table: servers side by side, a
+// line per figure, and quaymaster's ratios to the others.
+func writeTable(w io.Writer, results []result) {
+	rows := [][]string{
+		{"measurement", "figure", "rpcbind", "quaymaster", "Go echo", "to rpcbind", "to echo"},
+		{"---", "---", "--:", "--:", "--:", "--:", "--:"},
+	}
+	for _, r := range results {
+		name := r.name
+		for _, f := range figures {
+			cells := []string{name, f.name}
+			shown := false
+			for _, server := range allServers {
+				s := f.of(r.summaries[server])
+				cells = append(cells, f.cell(s))
+				shown = shown || s.measured()
+			}
+			if !shown {
+				continue
+			}
+			ours := f.of(r.summaries[serverQuaymaster])
+			for _, server := range []string{serverRPCBind, serverEcho} {
+				cells = append(cells, ratioCell(ours, f.of(r.summaries[server])))
+			}
+			rows = append(rows, cells)
+			name = ""
+		}
+	}
+	writeAligned(w, rows)
+}
+
+// A figure is a line of a measurement in the table.
+type figure struct {
+	name   string
+	of     func(summary) spread
+	format func(float64) string
+}
+
+var figures = []figure{
+	{"requests/s", func(s summary) spread { return s.rate }, func(v float64) string { return thousands(int64(v + 0.5)) }},
+	{"server CPU, µs", func(s summary) spread { return s.serverCPU }, threeDigits},
+	{"latency p50, µs", func(s summary) spread { return s.p50 }, threeDigits},
+	{"latency p99, µs", func(s summary) spread { return s.p99 }, threeDigits},
+	{"generator CPU, µs", func(s summary) spread { return s.generatorCPU }, threeDigits},
+}
+
+// cell prints the median, and the extremes where they print differently.
+func (f figure) cell(s spread) string {
+	if !s.measured() {
+		return "—"
+	}
+	median, low, high := f.format(s.median), f.format(s.low), f.format(s.high)
+	if low == high {
+		return median
+	}
+	return fmt.Sprintf("%s (%s–%s)", median, low, high)
+}
+
+func ratioCell(a, b spread) string {
+	if !a.measured() || !b.measured() {
+		return "—"
+	}
+	return fmt.Sprintf("%.2f×", a.median/b.median)
+}
+
+// threeDigits prints v with about three significant digits.
+func threeDigits(v float64) string {
+	switch {
+	case v < 10:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case v < 100:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return thousands(int64(v + 0.5))
+}
+
+// thousands prints n with a comma between groups of three digits.
+func thousands(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// writeAligned writes cells as a Markdown table whose source has straight
+// columns too. The second row says how they are aligned: "---" or "--:".
+func writeAligned(w io.Writer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for n, row := range rows {
+		for i, cell := range row {
+			gap := widths[i] - len([]rune(cell))
+			right := strings.HasSuffix(rows[1][i], ":")
+			switch {
+			case n == 1:
+				cell = strings.Repeat("-", gap) + cell
+			case right:
+				cell = strings.Repeat(" ", gap) + cell
+			default:
+				cell += strings.Repeat(" ", gap)
+			}
+			fmt.Fprintf(w, "| %s ", cell)
+		}
+		fmt.Fprintln(w, "|")
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// resultsOfTest has all of the first measurement and quaymaster's part of the
+// second.
+func resultsOfTest() []result {
+	flat := func(v float64) spread { return spread{v, v, v} }
+	return []result{
+		{measurement{"GETPORT", kindGetPort, 10, allServers}, map[string]summary{
+			serverRPCBind:    {rate: spread{50_000, 40_000, 52_000}, serverCPU: flat(20)},
+			serverQuaymaster: {rate: flat(175_000), serverCPU: spread{5, 4.9, 6.25}, p50: flat(300)},
+			serverEcho:       {rate: flat(140_000), serverCPU: flat(6.25)},
+		}},
+		{measurement{"GETPORT, more", kindGetPort, 1_000, nil}, map[string]summary{
+			serverQuaymaster: {rate: flat(999.6), serverCPU: flat(5.25)},
+		}},
+		{measurement{"GETPORT, many", kindGetPort, 100_000, nil}, map[string]summary{
+			serverQuaymaster: {serverCPU: flat(5.75)},
+		}},
+	}
+}
+
+func TestWriteTable(t *testing.T) {
+	var got strings.Builder
+	writeTable(&got, resultsOfTest())
+	want := `
+| measurement   | figure          |                rpcbind |       quaymaster | Go echo | to rpcbind | to echo |
+| ------------- | --------------- | ---------------------: | ---------------: | ------: | ---------: | ------: |
+| GETPORT       | requests/s      | 50,000 (40,000–52,000) |          175,000 | 140,000 |      3.50× |   1.25× |
+|               | server CPU, µs  |                   20.0 | 5.00 (4.90–6.25) |    6.25 |      0.25× |   0.80× |
+|               | latency p50, µs |                      — |              300 |       — |          — |       — |
+| GETPORT, more | requests/s      |                      — |            1,000 |       — |          — |       — |
+|               | server CPU, µs  |                      — |             5.25 |       — |          — |       — |
+| GETPORT, many | server CPU, µs  |                      — |             5.75 |       — |          — |       — |
+`
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
+		t.Errorf("writeTable (-want +got):\n%s", diff)
+	}
+}
+
+func TestWriteTargets(t *testing.T) {
+	var got strings.Builder
+	writeTargets(&got, resultsOfTest())
+	want := `
+| target                                                          | measured |              |
+| --------------------------------------------------------------- | -------: | ------------ |
+| GETPORT over UDP: server CPU at most 1.6 × the echo's           |    0.80× | met          |
+| GETPORT over UDP, 64 clients: at least 2 × rpcbind's rate       |    3.50× | met          |
+| GETPORT over UDP, 64 outstanding: at least 2.5 × rpcbind's rate |        — | not measured |
+| GETPORT from 10 to 100,000 rows: server CPU within 10 %         |   15.0 % | not met      |
+| GETADDR: server CPU within 20 % of GETPORT's                    |        — | not measured |
+| DUMP of 10,000 rows, 8 clients: at least 3 × rpcbind's rate     |        — | not measured |
+| TCP connection per request: at least 1.5 × rpcbind's rate       |        — | not measured |
+`
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
+		t.Errorf("writeTargets (-want +got):\n%s", diff)
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1_000: "1,000", 1_234_567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("thousands(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+// Every figure a target needs must be in the plan.
+func TestPlanServesTargets(t *testing.T) {
+	var results []result
+	for _, m := range plan() {
+		r := result{m, make(map[string]summary)}
+		for _, server := range m.servers {
+			r.summaries[server] = summary{rate: spread{1, 1, 1}, serverCPU: spread{1, 1, 1}}
+		}
+		results = append(results, r)
+	}
+	for _, target := range targets {
+		if _, ok := target.figure(measured{results}); !ok {
+			t.Errorf("%q: the plan does not measure it", target.text)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	got := choose(plan(), regexp.MustCompile("^GETPORT, UDP"), []string{serverEcho})
+	var names []string
+	for _, m := range got {
+		names = append(names, m.name)
+	}
+	want := []string{"GETPORT, UDP, 64 clients, 10 rows", "GETPORT, UDP, 64 outstanding on one socket, 10 rows"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("choose (-want +got):\n%s", diff)
+	}
+	if !takesPart(got, serverEcho) || takesPart(got, serverRPCBind) {
+		t.Errorf("takesPart: echo %v, rpcbind %v, want true, false", takesPart(got, serverEcho), takesPart(got, serverRPCBind))
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+)
+
+// A target is a promise of the project about quaymaster's speed.
+type target struct {
+	text     string
+	limit    float64
+	atMost   bool // the figure must not exceed limit; else it must reach it
+	decimals int
+	unit     string
+	// figure returns what was measured, false when a part of it was not.
+	figure func(measured) (float64, bool)
+}
+
+// measured finds the median a server had in a measurement.
+type measured struct{ results []result }
+
+func (m measured) summary(server, kind string, rows int) summary {
+	for _, r := range m.results {
+		if r.kind == kind && r.rows == rows {
+			return r.summaries[server]
+		}
+	}
+	return summary{}
+}
+
+func (m measured) cpu(server, kind string, rows int) float64 {
+	return m.summary(server, kind, rows).serverCPU.median
+}
+
+// rateRatio returns quaymaster's rate as a multiple of rpcbind's.
+func rateRatio(kind string, rows int) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		return ratio(
+			m.summary(serverQuaymaster, kind, rows).rate.median,
+			m.summary(serverRPCBind, kind, rows).rate.median)
+	}
+}
+
+func ratio(a, b float64) (float64, bool) { return a / b, a > 0 && b > 0 }
+
+var targets = []target{
+	{text: "GETPORT over UDP: server CPU at most 1.6 × the echo's", limit: 1.6, atMost: true, decimals: 2, unit: "×",
+		figure: func(m measured) (float64, bool) {
+			return ratio(m.cpu(serverQuaymaster, kindGetPort, 10), m.cpu(serverEcho, kindGetPort, 10))
+		}},
+	{text: "GETPORT over UDP, 64 clients: at least 2 × rpcbind's rate", limit: 2, decimals: 2, unit: "×",
+		figure: rateRatio(kindGetPort, 10)},
+	{text: "GETPORT over UDP, 64 outstanding: at least 2.5 × rpcbind's rate", limit: 2.5, decimals: 2, unit: "×",
+		figure: rateRatio(kindSaturated, 10)},
+	{text: "GETPORT from 10 to 100,000 rows: server CPU within 10 %", limit: 10, atMost: true, decimals: 1, unit: " %",
+		figure: flatness},
+	{text: "GETADDR: server CPU within 20 % of GETPORT's", limit: 20, atMost: true, decimals: 1, unit: " %",
+		figure: func(m measured) (float64, bool) {
+			r, ok := ratio(m.cpu(serverQuaymaster, kindGetAddr, 10), m.cpu(serverQuaymaster, kindGetPort, 10))
+			return (r - 1) * 100, ok
+		}},
+	{text: "DUMP of 10,000 rows, 8 clients: at least 3 × rpcbind's rate", limit: 3, decimals: 2, unit: "×",
+		figure: rateRatio(kindDump, 10_000)},
+	{text: "TCP connection per request: at least 1.5 × rpcbind's rate", limit: 1.5, decimals: 2, unit: "×",
+		figure: rateRatio(kindConnect, 10)},
+}
+
+// flatness returns by how many per cent the dearest of the sizes exceeds the
+// cheapest.
+func flatness(m measured) (float64, bool) {
+	low, high := math.Inf(1), 0.0
+	for _, rows := range []int{10, 1_000, 100_000} {
+		cpu := m.cpu(serverQuaymaster, kindGetPort, rows)
+		if cpu == 0 {
+			return 0, false
+		}
+		low, high = min(low, cpu), max(high, cpu)
+	}
+	return (high/low - 1) * 100, true
+}
+
+// writeTargets writes each target with what was measured and the verdict.
+func writeTargets(w io.Writer, results []result) {
+	rows := [][]string{{"target", "measured", ""}, {"---", "--:", "---"}}
+	for _, t := range targets {
+		value, ok := t.figure(measured{results})
+		text, verdict := "—", "not measured"
+		if ok {
+			text = fmt.Sprintf("%.*f%s", t.decimals, value, t.unit)
+			verdict = "not met"
+			if t.atMost && value <= t.limit || !t.atMost && value >= t.limit {
+				verdict = "met"
+			}
+		}
+		rows = append(rows, []string{t.text, text, verdict})
+	}
+	writeAligned(w, rows)
+}

@@ -1,0 +1,92 @@
+// Package catalog holds what is publicly known about RPC services, as data that
+// people who know ports and no Go can read and correct, and loads it.
+//
+// For now that is the ONC RPC program numbers of RFC 5531, with their names and
+// usual ports, in onc-programs.tsv. README.md in this folder explains its columns.
+package catalog
+
+import (
+	"embed"
+	"io/fs"
+	"iter"
+	"strings"
+	"sync"
+)
+
+//go:embed onc-programs.tsv
+var files embed.FS
+
+var builtin = sync.OnceValue(func() *Catalog {
+	c, err := Load(files)
+	if err != nil {
+		panic("catalog: the built-in files are broken:\n" + err.Error())
+	}
+	return c
+})
+
+// Builtin returns the catalog this package was built with, which all callers
+// share. The first call reads it and panics if it is broken, which a test of
+// this package rules out.
+func Builtin() *Catalog { return builtin() }
+
+// A Catalog is a set of facts that agree with each other. It never changes after
+// [Load], so any number of goroutines may use one. The zero value is empty.
+type Catalog struct {
+	programs []Program      // ascending by number
+	byNumber map[uint32]int // to an index of programs
+	byName   map[string]int // names and aliases in lower case, to the same
+}
+
+// Load reads a catalog from the files in the root of fsys, which are those
+// README.md describes; fsys is not used afterwards.
+//
+// Reading is strict, because a fact that is silently dropped is found much later
+// by somebody else. Every mistake is reported, each on a line of its own as
+// "file:line: column: what is wrong"; Load then returns no catalog.
+func Load(fsys fs.FS) (*Catalog, error) {
+	programs, err := loadPrograms(fsys)
+	if err != nil {
+		return nil, err
+	}
+	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}}
+	for i, p := range programs {
+		c.byNumber[p.Number] = i
+		for name := range p.names() {
+			c.byName[strings.ToLower(name)] = i
+		}
+	}
+	return c, nil
+}
+
+// Program returns the program with the given number, or false if the catalog
+// does not know it. The result is the caller's to change.
+func (c *Catalog) Program(number uint32) (Program, bool) {
+	i, ok := c.byNumber[number]
+	if !ok {
+		return Program{}, false
+	}
+	return c.programs[i].clone(), true
+}
+
+// ProgramByName returns the program that has the given name or alias, in lower
+// or upper case, or false if there is none. No two programs share one. The
+// result is the caller's to change.
+func (c *Catalog) ProgramByName(name string) (Program, bool) {
+	i, ok := c.byName[strings.ToLower(name)]
+	if !ok {
+		return Program{}, false
+	}
+	return c.programs[i].clone(), true
+}
+
+// Programs returns all programs in ascending order of their numbers. They are
+// the caller's to change.
+func (c *Catalog) Programs() iter.Seq[Program] {
+	return func(yield func(Program) bool) {
+		for _, p := range c.programs {
+			if !yield(p.clone()) {
+				return
+			}
+		}
+	}
+}

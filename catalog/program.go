@@ -1,0 +1,159 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/portset"
+)
+
+// A Program is what is known of one ONC RPC program: a row of onc-programs.tsv.
+type Program struct {
+	Number     uint32      // RPC program number
+	Name       string      // the name to show: mountd
+	Aliases    []string    // other names in use: mount, showmount
+	Versions   []uint32    // ascending; empty when not known
+	Transports []string    // tcp and udp, as far as known
+	UsualPorts portset.Set // where servers listen by convention; empty when the port is dynamic
+	Block      string      // who gives out numbers of its range: iana-sun, site-local, transient, reserved
+	Sources    []string    // where the facts were found; never empty
+	Note       string      // a remark for people; often empty
+}
+
+// names returns the name of p and its aliases.
+func (p Program) names() iter.Seq[string] {
+	return slices.Values(append([]string{p.Name}, p.Aliases...))
+}
+
+func (p Program) clone() Program {
+	p.Aliases = slices.Clone(p.Aliases)
+	p.Versions = slices.Clone(p.Versions)
+	p.Transports = slices.Clone(p.Transports)
+	p.Sources = slices.Clone(p.Sources)
+	return p
+}
+
+// loadPrograms returns the programs of onc-programs.tsv in ascending order of
+// their numbers.
+func loadPrograms(fsys fs.FS) ([]Program, error) {
+	t, err := readTable(fsys, "onc-programs.tsv", []string{
+		"program", "hex", "name", "aliases", "versions", "transports", "usual_port", "block", "n_sources", "sources", "note",
+	})
+	if err != nil {
+		return nil, err
+	}
+	var programs []Program
+	lineOfNumber, lineOfName := map[uint32]int{}, map[string]int{}
+	for _, r := range t.rows {
+		p := r.program()
+		if line, taken := lineOfNumber[p.Number]; taken {
+			r.mistake("program", "%d is on line %d too: make one row of the two", p.Number, line)
+		}
+		lineOfNumber[p.Number] = r.line
+		for name := range p.names() {
+			key := strings.ToLower(name)
+			if line, taken := lineOfName[key]; taken {
+				r.mistake("name", "%q is a name on line %d too: each belongs to one program", name, line)
+			}
+			lineOfName[key] = r.line
+		}
+		programs = append(programs, p)
+	}
+	slices.SortFunc(programs, func(a, b Program) int { return cmp.Compare(a.Number, b.Number) })
+	return programs, t.err()
+}
+
+// program returns what r says, having noted what is wrong with it.
+func (r row) program() Program {
+	p := Program{
+		Number:     r.number("program", r.text("program")),
+		Name:       r.text("name"),
+		Aliases:    r.list("aliases", ","),
+		Transports: r.list("transports", ","),
+		UsualPorts: r.usualPorts(),
+		Block:      r.text("block"),
+		Sources:    r.list("sources", "+"),
+		Note:       r.text("note"),
+	}
+	if got, want := r.text("hex"), fmt.Sprintf("0x%08x", p.Number); got != want {
+		r.mistake("hex", "%q is not %d, which is %s", got, p.Number, want)
+	}
+	for name := range p.names() {
+		if !isName(name) {
+			r.mistake("name", "%q: want letters, digits, '.', '_' and '-', with at least one letter", name)
+		}
+	}
+	for _, text := range r.list("versions", ",") {
+		v := r.number("versions", text)
+		if n := len(p.Versions); n > 0 && v <= p.Versions[n-1] {
+			r.mistake("versions", "%d comes after %d: write them in ascending order", v, p.Versions[n-1])
+		}
+		p.Versions = append(p.Versions, v)
+	}
+	for _, transport := range p.Transports {
+		if transport != "tcp" && transport != "udp" {
+			r.mistake("transports", "%q: want tcp, udp or both", transport)
+		}
+	}
+	if want := blockOf(p.Number); p.Block != want {
+		r.mistake("block", "%q: program %d is in block %s", p.Block, p.Number, want)
+	}
+	if len(p.Sources) == 0 {
+		r.mistake("sources", "none: name at least one")
+	}
+	if got := r.number("n_sources", r.text("n_sources")); int64(got) != int64(len(p.Sources)) {
+		r.mistake("n_sources", "%d, but sources has %d", got, len(p.Sources))
+	}
+	return p
+}
+
+// usualPorts returns the ports of the row: the column has the word "dynamic"
+// for none, so that it is not taken for a gap in our knowledge.
+func (r row) usualPorts() portset.Set {
+	const column = "usual_port"
+	text := r.text(column)
+	if text == "dynamic" {
+		return portset.Set{}
+	}
+	ports, err := portset.Parse(text)
+	if err != nil {
+		r.mistake(column, "%w", err)
+	} else if ports.IsEmpty() {
+		r.mistake(column, "none: want a port such as 2049, or dynamic")
+	}
+	return ports
+}
+
+// blockOf returns the name of the range of program numbers that n is in
+// (RFC 5531, section 13).
+func blockOf(n uint32) string {
+	switch n >> 29 {
+	case 0:
+		return "iana-sun"
+	case 1:
+		return "site-local"
+	case 2:
+		return "transient"
+	default:
+		return "reserved"
+	}
+}
+
+// isName reports whether s can stand on a command line in place of a number.
+func isName(s string) bool {
+	letters := false
+	for _, c := range s {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+			letters = true
+		case '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return letters
+}
