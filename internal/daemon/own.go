@@ -8,6 +8,15 @@ import (
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
+// A Bound is an address that the port mapper answers on.
+type Bound struct {
+	Network string         // tcp, udp, unix
+	Addr    netip.AddrPort // of tcp and udp
+	Path    string         // of unix; "@" first for an abstract name
+
+	DualStack bool // an IPv6 socket that takes IPv4 too, as only a service manager passes
+}
+
 // ownRows returns the port mapper's own registrations, one for each version and
 // transport it answers on: version 2 knows IPv4 only (RFC 1833, section 3). Of
 // several addresses on a transport the widest stands, else the first.
@@ -22,7 +31,8 @@ func ownRows(bound []Bound, owner endpoint.Owner) []endpoint.Registration {
 		}
 	}
 	var rows []endpoint.Registration
-	for _, n := range rpcbind.NetIDs {
+	// The order of rpcbind's own rows, which rpcinfo shows.
+	for _, n := range []rpcbind.NetID{rpcbind.TCP6, rpcbind.UDP6, rpcbind.TCP, rpcbind.UDP, rpcbind.Local} {
 		e, ok := at[n]
 		if !ok {
 			continue

@@ -26,15 +26,6 @@ type sockets struct {
 	control   net.Listener
 }
 
-// A Bound is an address that the port mapper answers on.
-type Bound struct {
-	Network string         // tcp, udp, unix
-	Addr    netip.AddrPort // of tcp and udp
-	Path    string         // of unix; "@" first for an abstract name
-
-	DualStack bool // an IPv6 socket that takes IPv4 too, as only a service manager passes
-}
-
 // bound returns the port mapper's addresses, TCP first.
 func (s *sockets) bound() []Bound {
 	var all []Bound
@@ -140,13 +131,28 @@ func (p *opening) tcp(a netip.AddrPort, flag string) {
 	if p.s.has("tcp", a) {
 		return
 	}
-	ln, err := net.ListenTCP(family("tcp", a), net.TCPAddrFromAddrPort(a))
+	ln, err := listenTCP.Listen(context.Background(), family("tcp", a), a.String())
 	if err != nil {
 		p.failures = append(p.failures, explain("tcp", a, flag, err))
 		return
 	}
 	p.s.streams = append(p.s.streams, ln)
 }
+
+// listenTCP opens TCP listeners for short conversations: what idles is ended by
+// its server without keep-alive probes, and a connection counts once the client
+// has said something, or after deferAccept.
+var listenTCP = net.ListenConfig{
+	KeepAlive: -1,
+	Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept) // where it cannot be had, nothing is lost
+		})
+	},
+}
+
+// deferAccept is how many seconds the kernel keeps a connection on which nothing was said to itself.
+const deferAccept = 5
 
 func (p *opening) udp(a netip.AddrPort, flag string) {
 	if p.s.has("udp", a) {
