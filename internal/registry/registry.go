@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -77,7 +78,7 @@ func (g *Registry) Lookup(i endpoint.Interface, n rpcbind.NetID) *endpoint.Regis
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if r := g.exact[exactKey{i, n}]; r != nil {
-		return r.reg
+		return &r.reg
 	}
 	return nil
 }
@@ -88,7 +89,7 @@ func (g *Registry) Latest(program uint32, n rpcbind.NetID) *endpoint.Registratio
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if l := g.programs[programKey{endpoint.ONC, n, program}]; l != nil {
-		return l.last.reg
+		return &l.last.reg
 	}
 	return nil
 }
@@ -120,7 +121,7 @@ func (g *Registry) All() ([]*endpoint.Registration, uint64) {
 func (g *Registry) all() []*endpoint.Registration {
 	regs := make([]*endpoint.Registration, 0, len(g.rows))
 	for r := g.order.first; r != nil; r = r.links[inOrder].next {
-		regs = append(regs, r.reg)
+		regs = append(regs, &r.reg)
 	}
 	return regs
 }
@@ -137,44 +138,51 @@ func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration,
 		return nil, err
 	}
 	now := time.Now()
-	for _, reg := range fresh {
-		reg.ID = g.newID()
-		reg.Since = now
-		g.insert(reg)
+	for _, r := range fresh {
+		r.reg.ID = g.newID()
+		r.reg.Since = now
+		g.insert(r)
 	}
 	return standing, nil
 }
 
-// plan returns the registrations as they will stand and, of these, the new ones.
-func (g *Registry) plan(regs []endpoint.Registration) (standing, fresh []*endpoint.Registration, err error) {
+// plan returns the registrations as they will stand, and the rows to insert for it.
+func (g *Registry) plan(regs []endpoint.Registration) (standing []*endpoint.Registration, fresh []*row, err error) {
 	var mistakes []error
-	planned := map[exactKey]*endpoint.Registration{}
+	planned := map[exactKey]*row{}
 	for i := range regs {
-		reg := regs[i]
-		if err := errors.Join(reg.Validate(), mayAdd(&reg)); err != nil {
+		reg := &regs[i]
+		if err := errors.Join(reg.Validate(), mayAdd(reg)); err != nil {
 			mistakes = append(mistakes, err)
 			continue
 		}
-		held := planned[exactOf(&reg)]
-		if r := g.exact[exactOf(&reg)]; r != nil {
-			held = r.reg
+		k := exactOf(reg)
+		r := cmp.Or(g.exact[k], planned[k])
+		if r == nil {
+			r = &row{reg: *reg}
+			planned[k] = r
+			fresh = append(fresh, r)
 		}
-		switch {
-		case held == nil:
-			planned[exactOf(&reg)] = &reg
-			fresh = append(fresh, &reg)
-			held = &reg
-		case held.Endpoint != reg.Endpoint:
-			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w at %s by %s", reg.Interface, reg.Endpoint, ErrConflict, held.Endpoint, held.Owner))
-		case reg.Annotation != "" && reg.Annotation != held.Annotation:
-			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w with annotation %q", reg.Interface, reg.Endpoint, ErrConflict, held.Annotation))
+		if err := differs(reg, &r.reg); err != nil {
+			mistakes = append(mistakes, err)
 		}
-		standing = append(standing, held)
+		standing = append(standing, &r.reg)
 	}
 	if len(g.rows)+len(fresh) > MaxRows {
 		mistakes = append(mistakes, fmt.Errorf("registry: %d more: %w with %d", len(fresh), ErrFull, MaxRows))
 	}
 	return standing, fresh, errors.Join(mistakes...)
+}
+
+// differs returns nil if the standing registration says what asked does.
+func differs(asked, standing *endpoint.Registration) error {
+	switch {
+	case asked.Endpoint != standing.Endpoint:
+		return fmt.Errorf("registry: %s on %s: %w at %s by %s", asked.Interface, asked.Endpoint, ErrConflict, standing.Endpoint, standing.Owner)
+	case asked.Annotation != "" && asked.Annotation != standing.Annotation:
+		return fmt.Errorf("registry: %s on %s: %w with annotation %q", asked.Interface, asked.Endpoint, ErrConflict, standing.Annotation)
+	}
+	return nil
 }
 
 func (g *Registry) newID() endpoint.ID {
@@ -186,10 +194,9 @@ func (g *Registry) newID() endpoint.ID {
 	}
 }
 
-func (g *Registry) insert(reg *endpoint.Registration) {
-	r := &row{reg: reg}
-	k := exactOf(reg)
-	g.rows[reg.ID] = r
+func (g *Registry) insert(r *row) {
+	k := exactOf(&r.reg)
+	g.rows[r.reg.ID] = r
 	g.exact[k] = r
 	l := g.programs[programOf(k)]
 	if l == nil {
@@ -198,7 +205,7 @@ func (g *Registry) insert(reg *endpoint.Registration) {
 	}
 	l.push(r)
 	g.order.push(r)
-	g.publish(Event{Seq: g.seq.Add(1), Kind: Added, Registration: reg})
+	g.publish(Event{Seq: g.seq.Add(1), Kind: Added, Registration: &r.reg})
 }
 
 // Remove ends the registrations of an interface on some transports: all that
@@ -235,7 +242,7 @@ func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
 func (g *Registry) end(by endpoint.Owner, ending []*row) error {
 	var mistakes []error
 	for _, r := range ending {
-		if !by.MayChange(r.reg) {
+		if !by.MayChange(&r.reg) {
 			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w", r.reg.Interface, r.reg.Endpoint, ErrNotOwner))
 		}
 	}
@@ -249,7 +256,7 @@ func (g *Registry) end(by endpoint.Owner, ending []*row) error {
 }
 
 func (g *Registry) delete(r *row) {
-	k := exactOf(r.reg)
+	k := exactOf(&r.reg)
 	if g.rows[r.reg.ID] != r {
 		return // named twice
 	}
@@ -260,5 +267,5 @@ func (g *Registry) delete(r *row) {
 		delete(g.programs, programOf(k))
 	}
 	g.order.remove(r)
-	g.publish(Event{Seq: g.seq.Add(1), Kind: Removed, Registration: r.reg})
+	g.publish(Event{Seq: g.seq.Add(1), Kind: Removed, Registration: &r.reg})
 }

@@ -22,10 +22,13 @@ type StreamServer struct {
 // Serve accepts connections until ctx is cancelled, then closes ln and every
 // connection and returns nil when all have ended. It owns ln.
 func (s *StreamServer) Serve(ctx context.Context, ln net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	open := sessions{conns: map[net.Conn]struct{}{}}
+	stop := context.AfterFunc(ctx, func() {
+		ln.Close()
+		open.close()
+	})
 	defer stop()
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
+	defer open.running.Wait()
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -41,7 +44,50 @@ func (s *StreamServer) Serve(ctx context.Context, ln net.Listener) error {
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
-		sessions.Go(func() { s.serveConn(ctx, conn) })
+		if open.add(conn) {
+			go func() {
+				defer open.remove(conn)
+				s.serveConn(conn)
+			}()
+		}
+	}
+}
+
+// sessions are the open connections of a listener.
+type sessions struct {
+	running sync.WaitGroup
+	mu      sync.Mutex // guards what follows
+	conns   map[net.Conn]struct{}
+	closed  bool
+}
+
+// add takes a new connection in, or closes it if all are to be closed.
+func (s *sessions) add(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return false
+	}
+	s.conns[conn] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+func (s *sessions) remove(conn net.Conn) {
+	conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
+	s.running.Done()
+}
+
+func (s *sessions) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for conn := range s.conns {
+		conn.Close()
 	}
 }
 
@@ -52,10 +98,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *StreamServer) serveConn(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
+func (s *StreamServer) serveConn(conn net.Conn) {
 	call, err := describe(conn)
 	if err != nil {
 		logger(s.Log).Warn("connection refused", "server", conn.LocalAddr(), "err", err)

@@ -1,0 +1,41 @@
+SHELL := bash -o pipefail
+GO ?= go
+
+# Packages with goroutines of their own, tested under the race detector by "check".
+CONCURRENT = ./internal/control ./internal/daemon ./internal/hostaddr ./internal/mapper ./internal/registry ./internal/transport
+
+# How long each fuzz target runs.
+FUZZTIME ?= 20s
+
+.PHONY: build test bench fuzz check
+
+build:
+	$(GO) build -trimpath -o bin/ ./cmd/quaymaster
+
+# All tests, and at the end what was skipped and why. With CI=true nothing is.
+test:
+	.ci/packages
+	$(GO) tool gotestsum --format pkgname -- ./...
+
+# A table of speed, with rpcbind beside it: docs/performance.md says how to read it.
+bench:
+	.ci/packages
+	$(GO) run ./bench
+
+fuzz:
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done
+
+check:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-clean: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	GOOS=windows $(GO) build -o /dev/null ./cmd/quaymaster
+	$(GO) tool staticcheck ./...
+	@$(GO) tool govulncheck ./... || { [ $$? = 3 ] && exit 1; echo "govulncheck: its database is out of reach, nothing checked"; }
+	GOARCH=386 $(GO) test ./wire/...
+	$(GO) test -race $(CONCURRENT)
+	$(GO) test -run TestArchitecture .
