@@ -83,6 +83,8 @@ func (l threads) close() {
 }
 
 func (l threads) run(window time.Duration, t *tally) error {
+	before := runtime.GOMAXPROCS(len(l) + 1) // threads that wait in the kernel must not wait for each other
+	defer runtime.GOMAXPROCS(before)
 	tallies, errs := make([]tally, len(l)), make([]error, len(l))
 	var parts sync.WaitGroup
 	for i, part := range l {

@@ -117,9 +117,7 @@ func newLoad(j job, kind string) (load, error) {
 	case kindDump:
 		return &dumpRun{dumpLoad: dumpLoad{mapperAddress, 8, j.Rows}}, nil
 	case kindConnect:
-		// The handshake costs the client as much as the server.
-		half := connectLoad{mapperAddress, 4, j.Rows, getport}
-		return threads{newConnectRun(half), newConnectRun(half)}, nil
+		return newConnectLoads(8, mapperAddress, j.Rows, getport), nil
 	}
 	return nil, fmt.Errorf("unknown load %q", j.Kind)
 }

@@ -17,15 +17,18 @@ func PeerOf(conn net.Conn) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: peer credentials: %w", err)
 	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
+	var peer *Peer
+	var peerErr error
+	if err := raw.Control(func(fd uintptr) { peer, peerErr = peerOfFD(int(fd)) }); err != nil {
 		return nil, fmt.Errorf("transport: peer credentials: %w", err)
 	}
-	if credErr != nil {
-		return nil, fmt.Errorf("transport: SO_PEERCRED: %w", credErr)
+	return peer, peerErr
+}
+
+func peerOfFD(fd int) (*Peer, error) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return nil, fmt.Errorf("transport: SO_PEERCRED: %w", err)
 	}
 	return &Peer{PID: cred.Pid, UID: cred.Uid, GID: cred.Gid}, nil
 }
