@@ -46,13 +46,13 @@ func ParseCall(b []byte) (c Call, args []byte, err error) {
 	c.XID = r.Uint32()
 	kind := MsgType(r.Uint32())
 	rpcvers := r.Uint32()
+	c.Program = r.Uint32()
 	switch {
-	case r.Err() != nil || kind != MsgCall:
+	case r.Err() != nil || kind != MsgCall: // less than 16 bytes get no answer, whatever their version
 		return c, nil, ErrNotCall
 	case rpcvers != Version:
 		return c, nil, ErrRPCVersion
 	}
-	c.Program = r.Uint32()
 	c.Version = r.Uint32()
 	c.Procedure = r.Uint32()
 	c.Cred = readAuth(&r)

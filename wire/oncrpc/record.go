@@ -30,8 +30,8 @@ type RecordReader struct {
 }
 
 // Reset makes f ready for a new stream whose records have at most limit bytes,
-// all fragments together; it keeps its memory. That many fragments may have
-// bytes, too, and one more may be empty.
+// all fragments together, and at most limit+1 fragments, for they may be empty;
+// it keeps its memory.
 func (f *RecordReader) Reset(limit int) {
 	*f = RecordReader{limit: limit, record: f.record[:0]}
 }
@@ -81,7 +81,7 @@ func (f *RecordReader) begin(mark uint32) error {
 	f.markLen = 0
 	f.fragments++
 	size := mark &^ uint32(LastFragment)
-	if size > uint32(f.limit-len(f.record)) || f.fragments > f.limit+1 {
+	if int64(size) > int64(f.limit-len(f.record)) || f.fragments-1 > f.limit {
 		return ErrRecordSize
 	}
 	f.left = int(size)
@@ -96,7 +96,7 @@ func (f *RecordReader) Partial() bool { return f.inBody || f.markLen > 0 || f.fr
 // MaxFragment is the most bytes that one fragment can carry.
 const MaxFragment = LastFragment - 1
 
-// AppendRecordMark appends the mark of a fragment of size bytes.
+// AppendRecordMark appends the mark of a fragment of size bytes, at most [MaxFragment].
 func AppendRecordMark(b []byte, size int, last bool) []byte {
 	mark := uint32(size)
 	if last {

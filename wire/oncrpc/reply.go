@@ -16,6 +16,16 @@ const (
 	MsgDenied   ReplyStat = 1
 )
 
+func (s ReplyStat) String() string {
+	switch s {
+	case MsgAccepted:
+		return "MSG_ACCEPTED"
+	case MsgDenied:
+		return "MSG_DENIED"
+	}
+	return fmt.Sprintf("ReplyStat(%d)", uint32(s))
+}
+
 // An AcceptStat is the outcome of an accepted call (RFC 5531, section 9).
 type AcceptStat uint32
 
@@ -111,7 +121,8 @@ var ErrNotReply = errors.New("oncrpc: not a reply")
 
 // ParseReply decodes a reply and returns with it the results, a part of b: what
 // follows the header of a successful reply. A refusal is a value, see
-// [Reply.Err]; an error means that b is no reply or ends too early.
+// [Reply.Err]; an error, which wraps [ErrNotReply] or one of package xdr, means
+// that b is no reply, ends too early, or has a verifier over [MaxAuthBody] bytes.
 func ParseReply(b []byte) (p Reply, results []byte, err error) {
 	r := xdr.NewReader(b)
 	p.XID = r.Uint32()

@@ -31,7 +31,7 @@ const (
 type Proc uint32
 
 // Procedures of version 2 (RFC 1833, section 3.2) and their numbers in versions
-// 3 and 4 (section 2.2.1), where GETPORT became GETADDR.
+// 3 and 4 (sections 2.2.1 and 2.2.2), where GETPORT became GETADDR.
 const (
 	ProcNull    Proc = 0
 	ProcSet     Proc = 1

@@ -1,6 +1,10 @@
 package rpcbind
 
-import "github.com/quaymaster/quaymaster/wire/xdr"
+import (
+	"fmt"
+
+	"github.com/quaymaster/quaymaster/wire/xdr"
+)
 
 // Semantics says what a transport promises (RFC 1833, section 2.1, and the
 // nc_semantics of the netconfig database).
@@ -12,6 +16,18 @@ const (
 	ConnectionOrient  Semantics = 2 // tpi_cots
 	ConnectionOrdered Semantics = 3 // tpi_cots_ord
 )
+
+func (s Semantics) String() string {
+	switch s {
+	case Connectionless:
+		return "tpi_clts"
+	case ConnectionOrient:
+		return "tpi_cots"
+	case ConnectionOrdered:
+		return "tpi_cots_ord"
+	}
+	return fmt.Sprintf("Semantics(%d)", uint32(s))
+}
 
 // An Entry is one address of a program and version, with what a client must
 // know to use it (rpcb_entry, RFC 1833, section 2.1).
@@ -51,7 +67,8 @@ func (e Entry) Append(b []byte) []byte {
 	return xdr.AppendString(b, e.Protocol)
 }
 
-// ParseEntries decodes the result of GETADDRLIST.
+// ParseEntries decodes the result of GETADDRLIST (rpcb_entry_list, RFC 1833,
+// section 2.1). Bytes after it are accepted. Errors wrap those of package xdr.
 func ParseEntries(b []byte) ([]Entry, error) {
 	return parseList(b, "rpcb_entry_list", func(r *xdr.Reader) Entry {
 		return Entry{

@@ -37,7 +37,8 @@ func (m Mapping) Append(b []byte) []byte {
 	return xdr.AppendUint32(b, m.Port)
 }
 
-// ParseMappings decodes the result of a version 2 DUMP (pmaplist, RFC 1833, section 3.1).
+// ParseMappings decodes the result of a version 2 DUMP (pmaplist, RFC 1833,
+// section 3.1). Bytes after it are accepted. Errors wrap those of package xdr.
 func ParseMappings(b []byte) ([]Mapping, error) {
 	return parseList(b, "pmaplist", readMapping)
 }

@@ -3,7 +3,7 @@ package rpcbind
 import "fmt"
 
 // A NetID is a transport, named by its network identifier (RFC 5665, section
-// 4.2.1). On the wire it is the name; the zero value is none.
+// 5.1). On the wire it is the name; the zero value is none.
 type NetID uint8
 
 // The transports a port mapper on a UNIX host knows.

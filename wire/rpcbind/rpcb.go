@@ -58,5 +58,6 @@ func (m RPCB) Append(b []byte) []byte {
 	return xdr.AppendString(b, m.Owner)
 }
 
-// ParseRPCBs decodes the result of a version 3 or 4 DUMP (rpcblist, RFC 1833, section 2.1).
+// ParseRPCBs decodes the result of a version 3 or 4 DUMP (rpcblist, RFC 1833,
+// section 2.1). Bytes after it are accepted. Errors wrap those of package xdr.
 func ParseRPCBs(b []byte) ([]RPCB, error) { return parseList(b, "rpcblist", readRPCB) }

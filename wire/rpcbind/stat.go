@@ -30,7 +30,7 @@ type LookupStat struct {
 type RemoteStat struct {
 	Program, Version, Procedure uint32
 	Done, Failed                uint32
-	Indirect                    bool // by INDIRECT, not CALLIT or BCAST
+	Indirect                    bool // by INDIRECT, not CALLIT or BCAST; on the wire an int, where rpcbind counts them
 	NetID                       string
 }
 
@@ -99,7 +99,7 @@ func readStat(r *xdr.Reader) Stat {
 	s.Remote = readList(r, func(r *xdr.Reader) RemoteStat {
 		return RemoteStat{
 			Program: r.Uint32(), Version: r.Uint32(), Procedure: r.Uint32(),
-			Done: r.Uint32(), Failed: r.Uint32(), Indirect: r.Bool(), NetID: r.String(MaxNetID),
+			Done: r.Uint32(), Failed: r.Uint32(), Indirect: r.Uint32() != 0, NetID: r.String(MaxNetID),
 		}
 	})
 	return s

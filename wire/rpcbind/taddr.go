@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
@@ -21,10 +22,13 @@ type NetBuf struct {
 const maxNetBuf = 512
 
 // ParseNetBuf decodes the arguments of TADDR2UADDR or the result of
-// UADDR2TADDR. Buf is part of b. Errors wrap those of package xdr.
+// UADDR2TADDR. Buf is part of b. An address longer than its own MaxLen is
+// refused, as by libtirpc. Errors wrap those of package xdr.
 func ParseNetBuf(b []byte) (NetBuf, error) {
 	r := xdr.NewReader(b)
-	n := NetBuf{MaxLen: r.Uint32(), Buf: r.Opaque(maxNetBuf)}
+	var n NetBuf
+	n.MaxLen = r.Uint32()
+	n.Buf = r.Opaque(min(n.MaxLen, maxNetBuf))
 	if err := r.Err(); err != nil {
 		return NetBuf{}, fmt.Errorf("rpcbind: netbuf: %w", err)
 	}
@@ -48,7 +52,7 @@ const (
 // the zero value if it is not one.
 func TAddr(n NetID, uaddr string) NetBuf {
 	if n == Local {
-		if uaddr == "" || len(uaddr) > sizeUnix-3 {
+		if uaddr == "" || len(uaddr) > sizeUnix-3 || strings.IndexByte(uaddr, 0) >= 0 {
 			return NetBuf{}
 		}
 		return NetBuf{sizeUnix, append(binary.NativeEndian.AppendUint16(nil, afUnix), uaddr...)}
@@ -79,7 +83,7 @@ func UAddr(n NetID, sockaddr []byte) string {
 	}
 	family := binary.NativeEndian.Uint16(sockaddr)
 	switch {
-	case n == Local && family == afUnix:
+	case n == Local && family == afUnix && len(sockaddr) <= sizeUnix:
 		path, _, _ := bytes.Cut(sockaddr[2:], []byte{0})
 		return string(path)
 	case n.IsIPv4() && family == afInet && len(sockaddr) >= 8:

@@ -15,6 +15,9 @@ import (
 // what could be read in two ways: leading zeros, signs, blanks, scope ids, and
 // IPv4 addresses mapped into IPv6.
 func ParseUniversalAddress(s string) (netip.AddrPort, error) {
+	if len(s) > MaxAddress { // and not to be repeated in an error
+		return netip.AddrPort{}, fmt.Errorf("rpcbind: universal address of %d bytes: want at most %d", len(s), MaxAddress)
+	}
 	host, high, low, ok := splitUniversal(s)
 	if !ok {
 		return netip.AddrPort{}, fmt.Errorf("rpcbind: universal address %q: want address.high.low", s)

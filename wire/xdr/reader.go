@@ -106,21 +106,24 @@ func (r *Reader) Bool() bool {
 	return v == 1 && r.err == nil
 }
 
-// Fixed reads n bytes of fixed-length opaque data and its padding (RFC 4506,
-// section 4.9). The result is part of the reader's slice. The value of padding
-// bytes is not looked at, as no other implementation does.
+// Fixed reads n bytes, not negative, of fixed-length opaque data and their
+// padding (RFC 4506, section 4.9). The result is part of the reader's slice.
+// The value of padding bytes is not looked at, as no other implementation does.
 func (r *Reader) Fixed(n int) []byte { return r.take(n) }
 
 // Opaque reads variable-length opaque data of at most limit bytes (RFC 4506,
 // section 4.10). The result is part of the reader's slice.
 func (r *Reader) Opaque(limit uint32) []byte {
 	n := r.Uint32()
-	if r.err != nil {
+	switch { // compared before it is an int: 0xffffffff is negative where that has 32 bits
+	case r.err != nil:
 		return nil
-	}
-	if n > limit { // compared before it is an int: 0xffffffff is negative where that has 32 bits
+	case n > limit:
 		r.off -= 4
 		r.Fail(ErrTooLong)
+		return nil
+	case uint64(n) > uint64(len(r.b)-r.off):
+		r.Fail(ErrShort)
 		return nil
 	}
 	return r.take(int(n))
