@@ -84,8 +84,9 @@ func (m *ONC) toward(q *question, e endpoint.Endpoint, hint []byte) endpoint.End
 		}
 		from = h
 	}
-	if from.IsLinkLocalUnicast() && from.Is6() && q.Server.IsLinkLocalUnicast() {
-		// Such an address means something on one link only: the one the call came over.
+	if isLinkLocal(from) && isLinkLocal(q.Client.Addr()) && q.Server.IsValid() {
+		// Such an address means something on one link only: the one the call came
+		// over, where the client has found us at this address.
 		e.Addr = netip.AddrPortFrom(q.Server, e.Addr.Port())
 		return e
 	}
@@ -94,6 +95,8 @@ func (m *ONC) toward(q *question, e endpoint.Endpoint, hint []byte) endpoint.End
 	}
 	return e
 }
+
+func isLinkLocal(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
 
 // getAddrList is GETADDRLIST: every transport of the protocol family that the
 // call came over (RFC 1833, section 2.2.1).

@@ -119,7 +119,7 @@ func (m *ONC) dispatch(proc rpcbind.Proc, q *question, buf []byte) transport.Rep
 		return transport.Reply{}
 	case stat == oncrpc.ProgMismatch: // the procedure wrote it, with the versions
 		return transport.Reply{Head: head}
-	case stat == oncrpc.Success && q.MaxReply > 0 && len(head)+len(q.body) > q.MaxReply:
+	case stat == oncrpc.Success && q.MaxReply > 0 && len(head)-len(buf)+len(q.body) > q.MaxReply:
 		stat = oncrpc.SystemErr
 	}
 	if stat != oncrpc.Success {

@@ -110,9 +110,13 @@ func (v *versionStats) copyTo(out *rpcbind.Stat) {
 		})
 	})
 	v.remotes.each(func(r remote, o outcomes) {
-		out.Remote = append(out.Remote, rpcbind.RemoteStat{
+		s := rpcbind.RemoteStat{
 			Program: r.program, Version: r.version, Procedure: r.proc, NetID: r.netid.String(),
-			Indirect: r.indirect, Done: o.good, Failed: o.bad,
-		})
+			Done: o.good, Failed: o.bad,
+		}
+		if r.indirect {
+			s.Indirect = o.good + o.bad
+		}
+		out.Remote = append(out.Remote, s)
 	})
 }

@@ -72,6 +72,7 @@ var errHandler = errors.New("the message cannot be answered")
 func (l *loop) turn(c *conn) {
 	t := turn{loop: l, conn: c, left: maxTurn}
 	err := t.run()
+	l.out = l.out[:0] // whatever happened, the next connection does not get it
 	switch {
 	case err == nil:
 		err = l.watch(c)
@@ -135,8 +136,8 @@ func (t *turn) resume() error {
 func (t *turn) answer(b []byte) error {
 	for len(b) > 0 {
 		used, record, err := t.records.Feed(b)
-		if err != nil {
-			return err
+		if err != nil { // what came before it is answered
+			return errors.Join(t.flush(nil), err)
 		}
 		b = b[used:]
 		if record == nil {

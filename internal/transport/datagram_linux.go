@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ type DatagramServer struct {
 	Log     *slog.Logger // nil discards
 }
 
+// errorPause is how long a server waits after an error of its socket before it tries again.
+const errorPause = 50 * time.Millisecond
+
 // batch is how many datagrams one system call receives or sends at most. More
 // gain nothing and cost memory that must be in the processor's caches.
 const batch = 16
@@ -33,7 +37,10 @@ func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	x, err := newExchange(conn, s.Handler)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("transport: %s: %w", conn.LocalAddr(), err)
 	}
 	for {
@@ -43,6 +50,7 @@ func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
 			return err
 		} else if err != nil {
 			logger(s.Log).Warn("datagrams not served", "server", conn.LocalAddr(), "err", err)
+			time.Sleep(errorPause)
 		}
 	}
 }
@@ -172,10 +180,22 @@ func (x *exchange) round() error {
 			return err
 		}
 		if x.errno != 0 {
-			x.sent++ // this one cannot be sent (no route, a filter): the client asks again or does not
+			x.unsent()
 		}
 	}
 	return nil
+}
+
+// unsent deals with the answer that could not be sent.
+func (x *exchange) unsent() {
+	h := &x.out[x.sent].hdr
+	if (x.errno == unix.EINVAL || x.errno == unix.ENETUNREACH) && h.Controllen > 0 {
+		// The question went to a broadcast address that could not be told from one of ours: let routing choose.
+		h.Control = nil
+		h.SetControllen(0)
+		return
+	}
+	x.sent++ // no route, a filter: the client asks again or does not
 }
 
 // answer puts the answer to datagram i, if there is one, in line to be sent.
@@ -239,8 +259,8 @@ func networkOrder(port uint16) uint16 {
 }
 
 // server returns the address of this host that the datagram was sent to. For a
-// broadcast or multicast it is the one the answer leaves from, or the zero value
-// if routing will choose it.
+// broadcast or multicast it is the one the answer leaves from, where the kernel
+// tells it, or the zero value if routing will choose it.
 func (s *slot) server(h *unix.Msghdr) netip.Addr {
 	if h.Controllen < unix.SizeofCmsghdr {
 		return netip.Addr{}
@@ -251,6 +271,9 @@ func (s *slot) server(h *unix.Msghdr) netip.Addr {
 	case c.Level == unix.SOL_IP && c.Type == unix.IP_PKTINFO:
 		info := (*unix.Inet4Pktinfo)(data)
 		info.Ifindex = 0 // the route decides which way; Spec_dst is the address
+		if info.Spec_dst == [4]byte{} {
+			info.Spec_dst = info.Addr // the datagram was there before IP_PKTINFO was asked for
+		}
 		return netip.AddrFrom4(info.Spec_dst)
 	case c.Level == unix.SOL_IPV6 && c.Type == unix.IPV6_PKTINFO:
 		info := (*unix.Inet6Pktinfo)(data)

@@ -30,7 +30,7 @@ type LookupStat struct {
 type RemoteStat struct {
 	Program, Version, Procedure uint32
 	Done, Failed                uint32
-	Indirect                    bool // by INDIRECT, not CALLIT or BCAST; on the wire an int, where rpcbind counts them
+	Indirect                    uint32 // of these by INDIRECT, not CALLIT or BCAST
 	NetID                       string
 }
 
@@ -67,7 +67,7 @@ func (s *Stat) append(b []byte) []byte {
 		b = xdr.AppendUint32(b, c.Procedure)
 		b = xdr.AppendUint32(b, c.Done)
 		b = xdr.AppendUint32(b, c.Failed)
-		b = xdr.AppendBool(b, c.Indirect)
+		b = xdr.AppendUint32(b, c.Indirect)
 		b = xdr.AppendString(b, c.NetID)
 	}
 	return AppendEnd(b)
@@ -99,7 +99,7 @@ func readStat(r *xdr.Reader) Stat {
 	s.Remote = readList(r, func(r *xdr.Reader) RemoteStat {
 		return RemoteStat{
 			Program: r.Uint32(), Version: r.Uint32(), Procedure: r.Uint32(),
-			Done: r.Uint32(), Failed: r.Uint32(), Indirect: r.Uint32() != 0, NetID: r.String(MaxNetID),
+			Done: r.Uint32(), Failed: r.Uint32(), Indirect: r.Uint32(), NetID: r.String(MaxNetID),
 		}
 	})
 	return s

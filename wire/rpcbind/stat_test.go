@@ -1,7 +1,6 @@
 package rpcbind
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -66,12 +65,8 @@ var statsRows = []row[Stats]{
 	}},
 	{"RFC 1833 2.1: zeros", strings.Repeat("00000000", 3*17), Stats{}},
 	{"RFC 1833 2.1: a remote call of version 4", strings.Repeat("00000000", 2*17) + oneOf("00000000 00000001 20000002 00000001 00000007 00000002 00000003 00000001 00000004 75647036 00000000"),
-		Stats{2: {Remote: []RemoteStat{{0x20000002, 1, 7, 2, 3, true, "udp6"}}}}},
-}
-
-// forwarded counts remote calls. rpcbind counts in the indirect field, too,
-// which RFC 1833 has as a flag: the bytes do not come again.
-var forwarded = row[Stats]{"rpcbind 1.2.6 -r, tcp: answer to rpcinfo -m 127.0.0.1", `
+		Stats{2: {Remote: []RemoteStat{{0x20000002, 1, 7, 2, 3, 1, "udp6"}}}}},
+	{"rpcbind 1.2.6 -r, tcp: answer to rpcinfo -m 127.0.0.1", `
 			00000000 00000000 00000000 00000000 00000000 00000003 00000000 00000000 00000000 00000000 00000000 00000000
 			00000000 00000000 00000000 00000000 00000001 20000002 00000001 00000001 00000001 00000000 00000001 00000004
 			75647036 00000001 20000002 00000001 00000001 00000002 00000000 00000001 00000003 75647000 00000000 00000000
@@ -86,42 +81,25 @@ var forwarded = row[Stats]{"rpcbind 1.2.6 -r, tcp: answer to rpcinfo -m 127.0.0.
 			20000002 00000009 00000001 00000000 00000002 00000002 00000003 75647000 00000001 20000009 00000001 00000001
 			00000000 00000002 00000002 00000003 75647000 00000001 20000002 00000001 00000001 00000004 00000000 00000003
 			00000003 75647000 00000000`, Stats{
-	{Calls: [statProcs]uint32{0, 0, 0, 0, 0, 3}, Remote: []RemoteStat{
-		{0x20000002, 1, 1, 1, 0, true, "udp6"},
-		{0x20000002, 1, 1, 2, 0, true, "udp"},
+		{Calls: [statProcs]uint32{0, 0, 0, 0, 0, 3}, Remote: []RemoteStat{
+			{0x20000002, 1, 1, 1, 0, 1, "udp6"},
+			{0x20000002, 1, 1, 2, 0, 1, "udp"},
+		}},
+		{Calls: [statProcs]uint32{0, 6, 8, 0, 0, 3}, Sets: 6, Unsets: 8, Remote: []RemoteStat{
+			{0x20000002, 1, 1, 1, 0, 1, "udp6"},
+			{0x20000002, 1, 1, 2, 0, 1, "udp"},
+		}},
+		{Calls: [statProcs]uint32{0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 22, 0, 1}, Remote: []RemoteStat{
+			{0x20000002, 1, 7, 1, 0, 1, "udp6"},
+			{0x20000002, 9, 1, 0, 1, 1, "udp6"},
+			{0x20000009, 1, 1, 0, 1, 1, "udp6"},
+			{0x20000002, 1, 1, 2, 0, 2, "udp6"},
+			{0x20000002, 1, 7, 2, 0, 2, "udp"},
+			{0x20000002, 9, 1, 0, 2, 2, "udp"},
+			{0x20000009, 1, 1, 0, 2, 2, "udp"},
+			{0x20000002, 1, 1, 4, 0, 3, "udp"},
+		}},
 	}},
-	{Calls: [statProcs]uint32{0, 6, 8, 0, 0, 3}, Sets: 6, Unsets: 8, Remote: []RemoteStat{
-		{0x20000002, 1, 1, 1, 0, true, "udp6"},
-		{0x20000002, 1, 1, 2, 0, true, "udp"},
-	}},
-	{Calls: [statProcs]uint32{0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 22, 0, 1}, Remote: []RemoteStat{
-		{0x20000002, 1, 7, 1, 0, true, "udp6"},
-		{0x20000002, 9, 1, 0, 1, true, "udp6"},
-		{0x20000009, 1, 1, 0, 1, true, "udp6"},
-		{0x20000002, 1, 1, 2, 0, true, "udp6"},
-		{0x20000002, 1, 7, 2, 0, true, "udp"},
-		{0x20000002, 9, 1, 0, 2, true, "udp"},
-		{0x20000009, 1, 1, 0, 2, true, "udp"},
-		{0x20000002, 1, 1, 4, 0, true, "udp"},
-	}},
-}}
-
-func TestStatsOfForwardedCalls(t *testing.T) {
-	b := unhex(forwarded.data)
-	got, err := ParseStats(b)
-	if d := diff(got, forwarded.want); err != nil || d != "" {
-		t.Fatalf("ParseStats(%x) = %v (-want +got):\n%s", b, err, d)
-	}
-	again := got.Append(nil)
-	got, err = ParseStats(again)
-	if d := diff(got, forwarded.want); err != nil || d != "" || len(again) != len(b) {
-		t.Errorf("ParseStats(%x) = %v (-want +got):\n%s", again, err, d)
-	}
-	for n := range b {
-		if got, err := ParseStats(b[:n]); !errors.Is(err, xdr.ErrShort) {
-			t.Errorf("ParseStats(%x) = %v, %v, want ErrShort", b[:n], got, err)
-		}
-	}
 }
 
 // oneOf returns statistics of version 2 alone that end with the words given.
@@ -142,17 +120,5 @@ func TestStats(t *testing.T) {
 	stats.appendAllocatesNothing(t, statsRows)
 }
 
-// The indirect field is an int (RFC 1833, section 2.1): anything but 0 says yes.
-func TestRemoteStatIndirectIsAnInt(t *testing.T) {
-	for word, want := range map[string]bool{"00000000": false, "00000001": true, "00000002": true, "ffffffff": true} {
-		b := unhex(oneOf("00000000 00000001 00000001 00000002 00000003 00000004 00000005" + word + "00000003 75647000 00000000" +
-			strings.Repeat("00000000", 2*17)))
-		got, err := ParseStats(b)
-		if err != nil || len(got[0].Remote) != 1 || got[0].Remote[0] != (RemoteStat{1, 2, 3, 4, 5, want, "udp"}) {
-			t.Errorf("ParseStats(%x) = %+v, %v, want indirect %t", b, got[0].Remote, err, want)
-		}
-	}
-}
-
-func FuzzParseStats(f *testing.F) { stats.fuzz(f, append(statsRows, forwarded), badStats) }
+func FuzzParseStats(f *testing.F) { stats.fuzz(f, statsRows, badStats) }
 func BenchmarkStats(b *testing.B) { stats.bench(b, statsRows[:1]) }
