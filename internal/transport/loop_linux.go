@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type loop struct {
 	log     *slog.Logger
 	ln      net.Listener // owns lnFD, and is not the loop's
 	lnFD    int
+	limits  limits
 	poll    *poll
 	conns   map[int]*conn // by descriptor
 
@@ -31,14 +33,21 @@ type loop struct {
 	out []byte         // answers on their way; empty between turns
 }
 
-// sweepInterval is how often connections are looked through for those on which nothing moves.
-const sweepInterval = time.Second
+// limits are for how long nothing may move on a connection.
+type limits struct {
+	idle, write time.Duration // while a call is awaited, while an answer is not taken
+	sweep       time.Duration // how often that is looked into
+}
+
+func (l limits) orUsual() limits {
+	return cmp.Or(l, limits{IdleTimeout, WriteTimeout, time.Second})
+}
 
 // acceptPause is how long a loop waits that cannot accept: for want of descriptors or memory.
 const acceptPause = 50 * time.Millisecond
 
 // newLoop returns a loop that accepts from ln, which must stay open while the loop runs.
-func newLoop(ln net.Listener, h Handler, log *slog.Logger) (*loop, error) {
+func newLoop(ln net.Listener, h Handler, lim limits, log *slog.Logger) (*loop, error) {
 	socket, ok := ln.(syscall.Conn)
 	if !ok {
 		return nil, errors.New("not a socket")
@@ -47,7 +56,7 @@ func newLoop(ln net.Listener, h Handler, log *slog.Logger) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{handler: h, log: log, ln: ln, conns: map[int]*conn{}, now: time.Now(), out: make([]byte, 0, maxOut)}
+	l := &loop{handler: h, log: log, ln: ln, limits: lim, conns: map[int]*conn{}, now: time.Now(), out: make([]byte, 0, maxOut)}
 	if err := raw.Control(func(fd uintptr) { l.lnFD = int(fd) }); err != nil {
 		return nil, err
 	}
@@ -76,7 +85,7 @@ func (l *loop) close() {
 func (l *loop) run(ctx context.Context) error {
 	for {
 		if !l.armed && len(l.conns) > 0 {
-			l.arm(sweepInterval)
+			l.arm(l.limits.sweep)
 		}
 		if ctx.Err() != nil { // asked after arm, which would undo the interruption
 			return nil
@@ -112,9 +121,9 @@ func (l *loop) sweep() {
 	l.armed = false
 	l.poll.wakeAt(time.Time{})
 	for _, c := range l.conns {
-		limit := IdleTimeout
+		limit := l.limits.idle
 		if c.blocked() {
-			limit = WriteTimeout
+			limit = l.limits.write
 		}
 		if l.now.Sub(c.moved) > limit {
 			l.fail(c, fmt.Errorf("nothing moved for %s", limit))

@@ -18,6 +18,8 @@ import (
 type StreamServer struct {
 	Handler Handler
 	Log     *slog.Logger // nil discards
+
+	limits limits // of a test; else the usual
 }
 
 // maxLoops is how many loops share a listener at most: more would find nothing to do.
@@ -29,7 +31,7 @@ func (s *StreamServer) Serve(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
 	var loops []*loop
 	for range min(runtime.GOMAXPROCS(0), maxLoops) {
-		l, err := newLoop(ln, s.Handler, logger(s.Log))
+		l, err := newLoop(ln, s.Handler, s.limits.orUsual(), logger(s.Log))
 		if err != nil {
 			closeAll(loops)
 			return fmt.Errorf("transport: %s: %w", ln.Addr(), err)
