@@ -23,7 +23,6 @@ func (t *target) addFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&t.control, "control", "", "control `socket` of the daemon (default "+daemon.SystemControl+")")
 	f.BoolVar(&t.dev, "dev", false, "ask the daemon that \"serve --dev\" runs")
-	cmd.MarkFlagsMutuallyExclusive("control", "dev")
 }
 
 // client returns a client of the daemon that the flags name or, without any,
@@ -37,7 +36,10 @@ func (t *target) client() (*control.Client, string, error) {
 }
 
 func (t *target) path() (string, error) {
-	if t.control != "" {
+	switch {
+	case t.control != "" && t.dev:
+		return "", usagef("--control and --dev name two daemons: choose one")
+	case t.control != "":
 		return t.control, nil
 	}
 	dir, err := stateDir()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
@@ -31,7 +32,7 @@ FILE holds many, all or none of which are registered: a YAML or JSON list with
 the keys that "endpoints -o json" prints; "-" is standard input.`,
 		Example: `  quaymaster endpoints add onc 100005 3 tcp 0.0.0.0:20048 --annotation 'mounts of fs1'
   quaymaster endpoints -o json > rows.json && quaymaster endpoints add --from rows.json`,
-		Args: cobra.MaximumNArgs(5),
+		Args: atMost(5),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rows, err := rowsToAdd(args, annotation, from)
 			if err != nil {
@@ -42,7 +43,6 @@ the keys that "endpoints -o json" prints; "-" is standard input.`,
 	}
 	cmd.Flags().StringVar(&annotation, "annotation", "", "free `text` beside the registration")
 	cmd.Flags().StringVar(&from, "from", "", "register what `FILE` lists")
-	cmd.MarkFlagsMutuallyExclusive("annotation", "from")
 	return cmd
 }
 
@@ -50,6 +50,8 @@ func rowsToAdd(args []string, annotation, from string) ([]endpoint.Document, err
 	switch {
 	case from != "" && len(args) > 0:
 		return nil, usagef("--from: the file says what to register: leave %q out", strings.Join(args, " "))
+	case from != "" && annotation != "":
+		return nil, usagef("--from: the file has annotations of its own: leave --annotation out")
 	case from != "":
 		return readRows(from)
 	case len(args) != 5:
@@ -94,41 +96,41 @@ func newRemove(t *target) *cobra.Command {
 one transport, or without NETID on all. Its owner may, and root.`,
 		Example: `  quaymaster endpoints remove 5f0c9a31b2d4
   quaymaster endpoints remove onc mountd 3 tcp`,
-		Args: cobra.MaximumNArgs(4),
+		Args: atMost(4),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.remove(cmd.Context(), args) },
 	}
 }
 
 func (t *target) remove(ctx context.Context, args []string) error {
-	client, path, err := t.client()
-	if err != nil {
-		return err
-	}
+	var request func(*control.Client) error
 	switch len(args) {
 	case 1:
 		id, err := endpoint.ParseID(args[0])
 		if err != nil {
 			return usagef("%w (quaymaster endpoints -o wide shows them)", err)
 		}
-		return t.explain(path, client.RemoveID(ctx, id))
-	case 3:
-		args = append(args, "")
-		fallthrough
-	case 4:
+		request = func(c *control.Client) error { return c.RemoveID(ctx, id) }
+	case 3, 4:
 		i, netid, err := parseInterface(args)
 		if err != nil {
 			return err
 		}
 		name := ""
-		if args[3] != "" {
+		if netid != 0 {
 			name = netid.String()
 		}
-		return t.explain(path, client.Remove(ctx, i, name))
+		request = func(c *control.Client) error { return c.Remove(ctx, i, name) }
+	default:
+		return usagef("want ID, or onc PROGRAM VERSION [NETID]")
 	}
-	return usagef("want ID, or onc PROGRAM VERSION [NETID]")
+	client, path, err := t.client()
+	if err != nil {
+		return err
+	}
+	return t.explain(path, request(client))
 }
 
-// parseInterface reads DIALECT PROGRAM VERSION NETID; an empty NETID gives none.
+// parseInterface reads DIALECT PROGRAM VERSION [NETID]; without NETID that is 0.
 func parseInterface(args []string) (endpoint.Interface, rpcbind.NetID, error) {
 	var none endpoint.Interface
 	if args[0] != endpoint.ONC.String() {
@@ -142,16 +144,24 @@ func parseInterface(args []string) (endpoint.Interface, rpcbind.NetID, error) {
 	if err != nil {
 		return none, 0, usagef("version %q: want a number from 0 to 4294967295", args[2])
 	}
+	i := endpoint.Program(program, uint32(version))
+	if len(args) == 3 {
+		return i, 0, nil
+	}
 	netid, ok := rpcbind.ParseNetID(args[3])
-	if !ok && args[3] != "" {
+	if !ok {
 		return none, 0, usagef("netid %q: want udp, tcp, udp6, tcp6 or local", args[3])
 	}
-	return endpoint.Program(program, uint32(version)), netid, nil
+	return i, netid, nil
 }
 
 // parseProgram reads a program number, decimal or 0x, or a name of the catalog.
 func parseProgram(s string) (uint32, error) {
-	if n, err := strconv.ParseUint(s, 0, 32); err == nil {
+	digits, base := s, 10
+	if hex, ok := strings.CutPrefix(s, "0x"); ok {
+		digits, base = hex, 16
+	}
+	if n, err := strconv.ParseUint(digits, base, 32); err == nil {
 		return uint32(n), nil
 	}
 	if p, ok := catalog.Builtin().ProgramByName(s); ok {

@@ -82,7 +82,38 @@ where they listen, clients ask. "endpoints" shows and changes what is registered
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(newServe(), newEndpoints(&x), newVersion())
+	strictDefaults(root)
 	return root
+}
+
+// strictDefaults makes the verbs that come with the library refuse words they do not know.
+func strictDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.RunE = help
+		case "completion":
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				return help(cmd, append([]string{"completion"}, args...))
+			}
+		}
+	}
+}
+
+// help shows how the command that words lead to is used.
+func help(cmd *cobra.Command, words []string) error {
+	about, rest, err := cmd.Root().Find(words)
+	switch {
+	case err != nil:
+		return usagef("%w", err)
+	case len(rest) > 0:
+		return unknownVerb(about, rest[0])
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
 }
 
 // globals are the flags of every verb.
@@ -107,6 +138,9 @@ func unknownVerb(cmd *cobra.Command, word string) error {
 }
 
 func flagError(cmd *cobra.Command, err error) error {
+	if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
+		return unknownVerb(cmd, words[0]) // whose flags they may be
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return usagef("%w", err)
@@ -120,9 +154,14 @@ func flagError(cmd *cobra.Command, err error) error {
 }
 
 // noArgs refuses arguments where a verb takes none.
-func noArgs(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("unexpected argument %q", args[0])
+var noArgs = atMost(0)
+
+// atMost refuses arguments after the first n.
+func atMost(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > n {
+			return usagef("unexpected argument %q", args[n])
+		}
+		return nil
 	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -82,20 +83,16 @@ func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
 
 // newLog returns the log that the options ask for.
 func newLog(w io.Writer, o *daemon.Options) (*slog.Logger, error) {
-	var level slog.Level
-	if o.LogLevel != "" {
-		if err := level.UnmarshalText([]byte(o.LogLevel)); err != nil || strings.ContainsAny(o.LogLevel, "+-") {
-			return nil, usagef("log level %q: want debug, info, warn or error", o.LogLevel)
-		}
+	level, err1 := o.Level()
+	inJSON, err2 := o.JSON()
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
 	options := &slog.HandlerOptions{Level: level}
-	switch o.LogFormat {
-	case "", "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
+	if inJSON {
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, usagef("log format %q: want text or json", o.LogFormat)
+	return slog.New(slog.NewTextHandler(w, options)), nil
 }
 
 // self returns how the user calls this program again.

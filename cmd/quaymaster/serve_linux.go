@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,9 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 	o, err := f.options(cmd)
 	if err != nil {
 		return err
+	}
+	if err := o.Check(); err != nil {
+		return usagef("%w", err)
 	}
 	log, err := newLog(os.Stderr, &o)
 	if err != nil {
@@ -48,7 +52,9 @@ func places(l daemon.Listening) []string {
 	index := map[string]int{}
 	for _, b := range l.Bound {
 		if b.Network == "unix" {
-			all = append(all, home(b.Path))
+			if !strings.HasPrefix(b.Path, "@") { // goes without saying
+				all = append(all, home(b.Path))
+			}
 			continue
 		}
 		addr := b.Addr.String()

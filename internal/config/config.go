@@ -16,7 +16,7 @@ import (
 )
 
 // MaxSize is the size in bytes of the largest file [Decode] reads.
-const MaxSize = 1 << 20
+const MaxSize = 8 << 20
 
 // A File is a decoded file. It remembers where each value stood, for mistakes
 // that only the caller can see. Make one with [Decode].

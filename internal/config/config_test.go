@@ -319,7 +319,7 @@ func TestDecodeLargeFile(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := config.Decode("a.yaml", []byte(text+"#"), &s)
-	if want := "a.yaml: larger than 1048576 bytes"; err == nil || err.Error() != want {
+	if want := "a.yaml: larger than 8388608 bytes"; err == nil || err.Error() != want {
 		t.Errorf("Decode(%d bytes): %v, want %s", len(text)+1, err, want)
 	}
 }

@@ -76,9 +76,9 @@ func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("control: %s: the daemon ended the connection", c.path)
+			return fmt.Errorf("%s: the daemon ended the connection", c.path)
 		case err != nil:
-			return fmt.Errorf("control: %s: %w", c.path, err)
+			return fmt.Errorf("%s: %w", c.path, err)
 		}
 		if err := f(e); err != nil {
 			return err
@@ -97,19 +97,23 @@ func (c *Client) do(ctx context.Context, method, path string, body, result any) 
 		return nil
 	}
 	if err := json.NewDecoder(answer.Body).Decode(result); err != nil {
-		return fmt.Errorf("control: %s: %w", c.path, err)
+		return fmt.Errorf("%s: %w", c.path, err)
 	}
 	return nil
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		text = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://quaymaster"+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, method, "http://quaymaster"+path, text)
 	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, err
 	}
 	answer, err := c.http.Do(req)
 	if err != nil {
@@ -117,7 +121,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		if errors.As(err, &op) {
 			err = op // without the address that HTTP made up
 		}
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, err
 	}
 	if answer.StatusCode < 300 {
 		return answer, nil
@@ -125,7 +129,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	defer answer.Body.Close()
 	var refusal Refusal
 	if json.NewDecoder(answer.Body).Decode(&refusal); len(refusal.Mistakes) == 0 {
-		return nil, fmt.Errorf("control: %s: %s", c.path, answer.Status)
+		return nil, fmt.Errorf("%s: %s", c.path, answer.Status)
 	}
 	return nil, &RefusedError{refusal}
 }

@@ -12,9 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os/user"
 	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -28,33 +27,53 @@ import (
 type Server struct {
 	Registry *registry.Registry
 	Log      *slog.Logger // not nil
+
+	readTimeout time.Duration // of a test; else that below
 }
 
-// writeTimeout ends a connection whose client takes nothing of an answer.
-const writeTimeout = 30 * time.Second
+const (
+	// readTimeout ends a connection on which nothing is asked, or not to the end.
+	readTimeout = time.Minute
+	// writeTimeout ends a connection whose client takes nothing of an answer.
+	writeTimeout = 30 * time.Second
+)
 
 // Serve answers until ctx is cancelled, then closes ln and every connection and
-// returns nil. It owns ln.
+// returns nil when all have ended. It owns ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+endpointsPath, s.list)
 	mux.HandleFunc("POST "+endpointsPath, s.add)
 	mux.HandleFunc("DELETE "+endpointsPath, s.remove)
 	mux.HandleFunc("DELETE "+endpointsPath+"/{id}", s.removeID)
+	var open sync.WaitGroup
+	timeout := cmp.Or(s.readTimeout, readTimeout)
 	h := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
-		IdleTimeout:       time.Minute,
+		ReadTimeout:       timeout,
+		WriteTimeout:      timeout + writeTimeout, // of a refusal; what is long counts from every write
+		IdleTimeout:       timeout,
 		MaxHeaderBytes:    8 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       s.withPeer,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				open.Add(1)
+			case http.StateClosed:
+				open.Done()
+			}
+		},
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: s.withPeer,
+		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	if err := h.Serve(ln); ctx.Err() == nil {
-		return fmt.Errorf("control: %w", err)
+	err := h.Serve(ln)
+	h.Close() // those that are open, if it was not ctx that ended it
+	open.Wait()
+	if ctx.Err() == nil {
+		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
 }
@@ -74,7 +93,7 @@ func (s *Server) withPeer(ctx context.Context, conn net.Conn) context.Context {
 func caller(r *http.Request) (endpoint.Owner, error) {
 	peer, ok := r.Context().Value(peerKey{}).(*transport.Peer)
 	if !ok {
-		return endpoint.Owner{}, fmt.Errorf("control: the kernel does not say who asks: %w", registry.ErrRight)
+		return endpoint.Owner{}, fmt.Errorf("the kernel does not say who asks: %w", registry.ErrRight)
 	}
 	return endpoint.Owner{UID: peer.UID}, nil
 }
@@ -83,7 +102,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	watch, err := strconv.ParseBool(cmp.Or(r.FormValue("watch"), "false"))
 	switch {
 	case err != nil:
-		refuse(w, errors.New("control: watch: want true or false"))
+		refuse(w, errors.New("watch: want true or false"))
 	case watch:
 		s.watch(w, r)
 	default:
@@ -98,7 +117,6 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	watcher := s.Registry.Watch()
 	defer watcher.Close()
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) // that of the request would end the watch
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := newWriter(w)
 	for {
@@ -128,7 +146,7 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 	}
 	rows, err := s.Registry.Add(regs...)
 	if err != nil {
-		s.Log.Warn("registration refused", "client", by, "err", err)
+		s.Log.Warn("registration refused", "client", by, "err", brief(err))
 		refuse(w, err)
 		return
 	}
@@ -143,14 +161,17 @@ func decode(r io.Reader, by endpoint.Owner) ([]endpoint.Registration, error) {
 	d := json.NewDecoder(r)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("body: something follows the JSON value")
 	}
 	var mistakes []error
 	regs := make([]endpoint.Registration, 0, len(l.Endpoints))
 	for i := range l.Endpoints {
 		reg, err := l.Endpoints[i].Registration()
 		if err != nil {
-			mistakes = append(mistakes, err)
+			mistakes = append(mistakes, fmt.Errorf("endpoints[%d]: %w", i, err))
 		}
 		reg.Owner = by
 		regs = append(regs, reg)
@@ -182,27 +203,27 @@ func (s *Server) removeInterface(by endpoint.Owner, q url.Values) error {
 	program, err1 := strconv.ParseUint(q.Get("program"), 10, 32)
 	version, err2 := strconv.ParseUint(q.Get("version"), 10, 32)
 	if q.Get("dialect") != endpoint.ONC.String() || err1 != nil || err2 != nil {
-		return errors.New("control: want dialect=onc, program and version")
+		return errors.New("want dialect=onc, program and version")
 	}
 	on := rpcbind.NetIDs[:]
 	if name := q.Get("netid"); name != "" {
 		n, ok := rpcbind.ParseNetID(name)
 		if !ok {
-			return fmt.Errorf("control: unknown netid %q", name)
+			return fmt.Errorf("unknown netid %q", name)
 		}
 		on = []rpcbind.NetID{n}
 	}
 	i := endpoint.Program(uint32(program), uint32(version))
 	n, err := s.Registry.Remove(by, i, on...)
 	if n == 0 && err == nil {
-		return fmt.Errorf("control: %s: %w", i, registry.ErrNotFound)
+		return fmt.Errorf("%s: %w", title(i), registry.ErrNotFound)
 	}
 	return err
 }
 
 func (s *Server) removed(w http.ResponseWriter, by endpoint.Owner, err error) {
 	if err != nil {
-		s.Log.Warn("removal refused", "client", by, "err", err)
+		s.Log.Warn("removal refused", "client", by, "err", brief(err))
 		refuse(w, err)
 		return
 	}
@@ -216,7 +237,7 @@ func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		status = http.StatusRequestEntityTooLarge
-		err = fmt.Errorf("control: more than %d MiB at once: register them in parts", maxBody>>20)
+		err = fmt.Errorf("body of more than %d MiB: register in parts", maxBody>>20)
 	case errors.Is(err, registry.ErrRight), errors.Is(err, registry.ErrNotOwner):
 		status = http.StatusForbidden
 	case errors.Is(err, registry.ErrNotFound):
@@ -228,7 +249,7 @@ func refuse(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(Refusal{Mistakes: strings.Split(err.Error(), "\n")})
+	json.NewEncoder(w).Encode(Refusal{Mistakes: mistakes(err, names{})})
 }
 
 // A writer writes registrations one by one, so that a long listing takes no
@@ -236,12 +257,12 @@ func refuse(w http.ResponseWriter, err error) {
 type writer struct {
 	w     http.ResponseWriter
 	buf   *bufio.Writer
-	owner map[uint32]string // names already looked up
+	names names
 	err   error
 }
 
 func newWriter(w http.ResponseWriter) *writer {
-	return &writer{w: w, buf: bufio.NewWriterSize(timed{w}, 32<<10), owner: map[uint32]string{}}
+	return &writer{w: w, buf: bufio.NewWriterSize(timed{w}, 32<<10), names: names{}}
 }
 
 // timed gives every write a deadline of its own.
@@ -274,22 +295,9 @@ func (w *writer) documents(head string, rows []*endpoint.Registration) {
 		if i > 0 {
 			w.text(",")
 		}
-		w.value(w.document(r))
+		w.value(r.Document(w.names.of(r.Owner)))
 	}
 	w.text("]")
-}
-
-func (w *writer) document(r *endpoint.Registration) endpoint.Document {
-	uid := r.Owner.UID
-	name, ok := w.owner[uid]
-	if !ok {
-		name = strconv.FormatUint(uint64(uid), 10)
-		if u, err := user.LookupId(name); err == nil {
-			name = u.Username
-		}
-		w.owner[uid] = name
-	}
-	return r.Document(name)
 }
 
 // event writes a line.
@@ -299,7 +307,7 @@ func (w *writer) event(e registry.Event) {
 		w.text("}\n")
 		return
 	}
-	d := w.document(e.Registration)
+	d := e.Registration.Document(w.names.of(e.Registration.Owner))
 	w.value(Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d})
 	w.text("\n")
 }

@@ -52,19 +52,14 @@ func (s *sockets) take(fd int, name string, o *Options) error {
 	if err != nil {
 		return fmt.Errorf("%q is no socket: %w", name, err)
 	}
-	if kind == unix.SOCK_DGRAM {
-		c, err := net.FilePacketConn(f)
-		if err != nil {
-			return err
-		}
-		conn, ok := c.(*net.UDPConn)
-		if !ok {
-			c.Close()
-			return fmt.Errorf("%s is no UDP socket", c.LocalAddr())
-		}
-		enlarge(conn)
-		s.datagrams = append(s.datagrams, conn)
-		return nil
+	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	switch {
+	case kind == unix.SOCK_DGRAM:
+		return s.takeDatagrams(f)
+	case kind != unix.SOCK_STREAM:
+		return fmt.Errorf("%q is neither a stream nor a datagram socket", name)
+	case err == nil && accepts == 0:
+		return fmt.Errorf("%q does not listen: its unit needs Accept=no", name)
 	}
 	ln, err := net.FileListener(f)
 	if err != nil {
@@ -78,6 +73,21 @@ func (s *sockets) take(fd int, name string, o *Options) error {
 	return nil
 }
 
+func (s *sockets) takeDatagrams(f *os.File) error {
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return err
+	}
+	conn, ok := c.(*net.UDPConn)
+	if !ok {
+		c.Close()
+		return fmt.Errorf("%q is no UDP socket", f.Name())
+	}
+	enlarge(conn)
+	s.datagrams = append(s.datagrams, conn)
+	return nil
+}
+
 // anyIP tells whether a TCP or UDP socket is there.
 func (s *sockets) anyIP() bool {
 	return slices.ContainsFunc(s.bound(), func(b Bound) bool { return b.Addr.IsValid() })
@@ -85,7 +95,10 @@ func (s *sockets) anyIP() bool {
 
 // has tells whether a TCP or UDP socket at an address is there.
 func (s *sockets) has(network string, a netip.AddrPort) bool {
-	return slices.ContainsFunc(s.bound(), func(b Bound) bool { return b.Network == network && b.Addr == a })
+	return slices.ContainsFunc(s.bound(), func(b Bound) bool {
+		both := b.DualStack && a == netip.AddrPortFrom(netip.IPv4Unspecified(), b.Addr.Port())
+		return b.Network == network && (b.Addr == a || both)
+	})
 }
 
 // atPath tells whether a listener at a path or abstract name is there.

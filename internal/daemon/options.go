@@ -3,7 +3,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -48,15 +50,57 @@ func Load(name string, text []byte) (Options, error) {
 		return Options{}, err
 	}
 	var mistakes config.Mistakes
-	for i, a := range o.ListenONC {
-		if _, err := parseListen(a); err != nil && a != none {
-			mistakes = append(mistakes, f.Mistake(fmt.Sprintf("$.listen_onc[%d]", i), "%v", err))
+	note := func(path string, err error) {
+		if err != nil {
+			mistakes = append(mistakes, f.Mistake(path, "%v", err))
 		}
 	}
+	for i, a := range o.ListenONC {
+		_, err := o.parseListen(a)
+		note(fmt.Sprintf("$.listen_onc[%d]", i), err)
+	}
+	_, err = o.Level()
+	note("$.log_level", err)
+	_, err = o.JSON()
+	note("$.log_format", err)
 	if len(mistakes) > 0 {
 		return Options{}, mistakes
 	}
 	return o, nil
+}
+
+// Check returns an error for each option that cannot be meant.
+func (o *Options) Check() error {
+	_, addresses := o.addresses()
+	_, level := o.Level()
+	_, format := o.JSON()
+	return errors.Join(addresses, level, format)
+}
+
+// Level returns the least level of lines in the log.
+func (o *Options) Level() (slog.Level, error) {
+	switch o.LogLevel {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "", "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("log level %q: want debug, info, warn or error", o.LogLevel)
+}
+
+// JSON tells whether lines of the log are JSON.
+func (o *Options) JSON() (bool, error) {
+	switch o.LogFormat {
+	case "", "text":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, fmt.Errorf("log format %q: want text or json", o.LogFormat)
 }
 
 // none as the only address: do not listen on the network.
@@ -75,13 +119,7 @@ func (o *Options) addresses() ([]listenAddr, error) {
 	}
 	var all []listenAddr
 	for _, text := range o.ListenONC {
-		if text == none {
-			if len(o.ListenONC) > 1 {
-				return nil, fmt.Errorf("--listen-onc %s: it goes with no other address", none)
-			}
-			return nil, nil
-		}
-		addrs, err := parseListen(text)
+		addrs, err := o.parseListen(text)
 		if err != nil {
 			return nil, fmt.Errorf("--listen-onc %s: %w", text, err)
 		}
@@ -103,6 +141,17 @@ func (o *Options) defaultAddresses() []listenAddr {
 		{netip.AddrPortFrom(netip.IPv4Unspecified(), rpcbind.Port), false},
 		{netip.AddrPortFrom(netip.IPv6Unspecified(), rpcbind.Port), false},
 	}
+}
+
+// parseListen reads one of the addresses to listen on; none is no address.
+func (o *Options) parseListen(s string) ([]netip.AddrPort, error) {
+	switch {
+	case s != none:
+		return parseListen(s)
+	case len(o.ListenONC) > 1:
+		return nil, fmt.Errorf("%q goes with no other address", none)
+	}
+	return nil, nil
 }
 
 // parseListen reads ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT, the last
@@ -133,10 +182,18 @@ func parseListen(s string) ([]netip.AddrPort, error) {
 	return []netip.AddrPort{a}, nil
 }
 
+// absolute returns a path that means the same in every folder, as one that is registered must.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
 func (o *Options) oncSocket() string {
 	switch {
 	case o.ONCSocket != "":
-		return o.ONCSocket
+		return absolute(o.ONCSocket)
 	case o.Dev:
 		return filepath.Join(o.StateDir, "rpcbind.sock")
 	}
@@ -146,7 +203,7 @@ func (o *Options) oncSocket() string {
 func (o *Options) control() string {
 	switch {
 	case o.Control != "":
-		return o.Control
+		return absolute(o.Control)
 	case o.Dev:
 		return DevControl(o.StateDir)
 	}

@@ -78,6 +78,7 @@ func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
 	p := opening{log: log, s: passed}
 	addrs, err := o.addresses()
 	if err != nil {
+		p.s.close()
 		return nil, err
 	}
 	p.network(addrs, "--listen-onc")
@@ -105,9 +106,25 @@ type opening struct {
 	failures []error
 }
 
-func (p *opening) fail(format string, args ...any) {
-	p.failures = append(p.failures, fmt.Errorf(format, args...))
+// An attempt is one socket that was to be opened, and why it could not be.
+type attempt struct {
+	where string
+	err   error
 }
+
+// note keeps what failed of two attempts, as one if both have the same reason.
+func (p *opening) note(a, b attempt, joined string) {
+	if a.err != nil && b.err != nil && a.err.Error() == b.err.Error() {
+		a.where, b.err = joined, nil
+	}
+	for _, x := range [...]attempt{a, b} {
+		if x.err != nil {
+			p.failures = append(p.failures, fmt.Errorf("%s: %w", x.where, x.err))
+		}
+	}
+}
+
+func (p *opening) fail(where string, err error) { p.note(attempt{where, err}, attempt{}, "") }
 
 // network opens TCP and UDP at each address. Sockets that were passed in take
 // the place of addresses that nobody chose.
@@ -119,24 +136,24 @@ func (p *opening) network(addrs []listenAddr, flag string) {
 		case a.Addr().Is6() && ipv6Off(a.Addr()) && !a.chosen:
 			p.log.Warn("IPv6 is switched off on this host: address left out", "server", a.AddrPort)
 		case a.Addr().Is6() && ipv6Off(a.Addr()):
-			p.fail("%s: IPv6 is switched off on this host: leave %s %s out", a.AddrPort, flag, a.AddrPort)
+			p.fail(a.String(), fmt.Errorf("IPv6 is switched off on this host: leave %s %s out", flag, a.AddrPort))
 		default:
-			p.tcp(a.AddrPort, flag)
-			p.udp(a.AddrPort, flag)
+			tcp, udp := p.tcp(a.AddrPort, flag), p.udp(a.AddrPort, flag)
+			p.note(attempt{a.String() + " tcp", tcp}, attempt{a.String() + " udp", udp}, a.String()+" tcp udp")
 		}
 	}
 }
 
-func (p *opening) tcp(a netip.AddrPort, flag string) {
+func (p *opening) tcp(a netip.AddrPort, flag string) error {
 	if p.s.has("tcp", a) {
-		return
+		return nil
 	}
 	ln, err := listenTCP.Listen(context.Background(), family("tcp", a), a.String())
 	if err != nil {
-		p.failures = append(p.failures, explain("tcp", a, flag, err))
-		return
+		return explain("tcp", a, flag, err)
 	}
 	p.s.streams = append(p.s.streams, ln)
+	return nil
 }
 
 // listenTCP opens TCP listeners for short conversations: what idles is ended by
@@ -154,17 +171,17 @@ var listenTCP = net.ListenConfig{
 // deferAccept is how many seconds the kernel keeps a connection on which nothing was said to itself.
 const deferAccept = 5
 
-func (p *opening) udp(a netip.AddrPort, flag string) {
+func (p *opening) udp(a netip.AddrPort, flag string) error {
 	if p.s.has("udp", a) {
-		return
+		return nil
 	}
 	conn, err := net.ListenUDP(family("udp", a), net.UDPAddrFromAddrPort(a))
 	if err != nil {
-		p.failures = append(p.failures, explain("udp", a, flag, err))
-		return
+		return explain("udp", a, flag, err)
 	}
 	enlarge(conn)
 	p.s.datagrams = append(p.s.datagrams, conn)
+	return nil
 }
 
 // family makes Go open an IPv6 socket for IPv6 alone, as netids have it.
@@ -212,24 +229,26 @@ func ipv6Off(a netip.Addr) bool {
 
 // explain says who holds an address and what to do.
 func explain(network string, a netip.AddrPort, flag string, err error) error {
-	where := fmt.Sprintf("%s/%s", a, network)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		holder, ok := socktable.HolderOf(network, a)
-		if !ok {
-			return fmt.Errorf("%s: address in use: stop the program that holds it or choose %s", where, flag)
+		switch {
+		case !ok:
+			return fmt.Errorf("address in use: stop the program that holds it or choose %s", flag)
+		case holder.PID == os.Getpid():
+			return fmt.Errorf("another address of %s covers it: leave it out", flag)
 		}
-		return fmt.Errorf("%s: address in use by %s: %s or choose %s", where, holder, remedy(holder), flag)
+		return fmt.Errorf("address in use by %s: %s or choose %s", holder, remedy(holder), flag)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose %s, or try serve --dev", where, flag)
+		return fmt.Errorf("permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose %s, or try serve --dev", flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s: this host has no such address: choose %s", where, flag)
+		return fmt.Errorf("this host has no such address: choose %s", flag)
 	}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
-		err = sys
+		return sys
 	}
-	return fmt.Errorf("%s: %w", where, err)
+	return err
 }
 
 // remedy says how to stop a program that listens in our place.
@@ -246,17 +265,20 @@ func remedy(p socktable.Process) string {
 // local opens the port mapper's socket of the UNIX domain and its abstract
 // twin, which newer clients try first.
 func (p *opening) local(path string) {
-	for _, name := range []string{path, "@" + path} {
-		if p.s.atPath(name) {
-			continue
-		}
-		ln, err := listenPath(name, "--onc-socket")
-		if err != nil {
-			p.failures = append(p.failures, err)
-			continue
-		}
-		p.s.streams = append(p.s.streams, ln)
+	twin := "@" + path
+	p.note(attempt{path, p.localAt(path)}, attempt{twin, p.localAt(twin)}, path+" and "+twin)
+}
+
+func (p *opening) localAt(name string) error {
+	if p.s.atPath(name) {
+		return nil
 	}
+	ln, err := listenPath(name, "--onc-socket")
+	if err != nil {
+		return err
+	}
+	p.s.streams = append(p.s.streams, ln)
+	return nil
 }
 
 func (p *opening) controlSocket(path string) {
@@ -264,12 +286,12 @@ func (p *opening) controlSocket(path string) {
 		return
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		p.fail("%s: %w: choose --control", path, errors.Unwrap(err))
+		p.fail(path, fmt.Errorf("%w: choose --control", errors.Unwrap(err)))
 		return
 	}
 	ln, err := listenPath(path, "--control")
 	if err != nil {
-		p.failures = append(p.failures, err)
+		p.fail(path, err)
 		return
 	}
 	p.s.control = ln
@@ -287,7 +309,9 @@ func listenPath(path, flag string) (net.Listener, error) {
 	}
 	ln, err := net.Listen("unix", path)
 	if err == nil && !abstract {
-		err = os.Chmod(path, 0o666)
+		if err = os.Chmod(path, 0o666); err != nil {
+			ln.Close()
+		}
 	}
 	switch {
 	case err == nil:
@@ -295,13 +319,17 @@ func listenPath(path, flag string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, inUse(path, flag)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return nil, fmt.Errorf("%s: permission denied: run as root, choose %s, or try serve --dev", path, flag)
-	case errors.Is(err, syscall.EINVAL) && len(path) > maxSocketPath:
-		return nil, fmt.Errorf("%s: %d bytes are too long for a socket's path, which has %d: choose %s", path, len(path), maxSocketPath, flag)
+		return nil, fmt.Errorf("permission denied: run as root, choose %s, or try serve --dev", flag)
+	case errors.Is(err, syscall.EINVAL) && len(strings.TrimPrefix(path, "@")) > maxSocketPath:
+		return nil, fmt.Errorf("too long for a socket's path, which has at most %d bytes: choose %s", maxSocketPath, flag)
 	case errors.Is(err, syscall.ENOENT):
-		return nil, fmt.Errorf("%s: its folder does not exist: make it or choose %s", path, flag)
+		return nil, fmt.Errorf("its folder does not exist: make it or choose %s", flag)
 	}
-	return nil, fmt.Errorf("%s: %w", path, err)
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		return nil, sys
+	}
+	return nil, err
 }
 
 // answerTime is how long a socket that stands in our place may take to answer.
@@ -313,9 +341,9 @@ const maxSocketPath = 107
 func inUse(path, flag string) error {
 	holder, ok := socktable.HolderOfPath(path)
 	if !ok {
-		return fmt.Errorf("%s: in use: stop the program that listens there or choose %s", path, flag)
+		return fmt.Errorf("in use: stop the program that listens there or choose %s", flag)
 	}
-	return fmt.Errorf("%s: in use by %s: %s or choose %s", path, holder, remedy(holder), flag)
+	return fmt.Errorf("in use by %s: %s or choose %s", holder, remedy(holder), flag)
 }
 
 func removeLeftOver(path, flag string) error {
@@ -324,9 +352,9 @@ func removeLeftOver(path, flag string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s: %w", path, errors.Unwrap(err))
+		return fmt.Errorf("%w: choose %s", errors.Unwrap(err), flag)
 	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%s: a file that is no socket stands there: move it away or choose %s", path, flag)
+		return fmt.Errorf("a file that is no socket stands there: move it away or choose %s", flag)
 	}
 	var d net.Dialer
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
@@ -339,7 +367,7 @@ func removeLeftOver(path, flag string) error {
 		return inUse(path, flag)
 	}
 	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("%s: left over from a daemon that is gone, and not removable: %w", path, errors.Unwrap(err))
+		return fmt.Errorf("left over from a daemon that is gone, and not removable: %w", errors.Unwrap(err))
 	}
 	return nil
 }

@@ -46,24 +46,27 @@ func (d *Document) Registration() (Registration, error) {
 	netid, ok := rpcbind.ParseNetID(d.NetID)
 	switch {
 	case d.Dialect != ONC.String():
-		return Registration{}, fmt.Errorf("endpoint: unknown dialect %q: want onc", d.Dialect)
+		return Registration{}, fmt.Errorf("unknown dialect %q: want onc", d.Dialect)
 	case !ok:
-		return Registration{}, fmt.Errorf("endpoint: unknown netid %q: want %s", d.NetID, netIDNames())
+		return Registration{}, fmt.Errorf("unknown netid %q: want %s", d.NetID, netIDNames())
 	}
 	r := Registration{
 		Interface:  Program(d.Program, d.Version),
 		Endpoint:   Endpoint{NetID: netid},
 		Annotation: d.Annotation,
 	}
-	if netid.IsIP() {
-		addr, err := netip.ParseAddr(d.Address)
-		if err != nil {
-			return Registration{}, fmt.Errorf("endpoint: %q is no IP address", d.Address)
+	if !netid.IsIP() {
+		if d.Port != 0 {
+			return Registration{}, fmt.Errorf("port %d: %s has a path and no port", d.Port, netid)
 		}
-		r.Addr = netip.AddrPortFrom(addr, d.Port)
-	} else {
 		r.Path = d.Address
+		return r, r.Validate()
 	}
+	addr, err := netip.ParseAddr(d.Address)
+	if err != nil {
+		return Registration{}, fmt.Errorf("%q is no IP address", d.Address)
+	}
+	r.Addr = netip.AddrPortFrom(addr, d.Port)
 	return r, r.Validate()
 }
 

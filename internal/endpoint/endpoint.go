@@ -86,15 +86,15 @@ func (e Endpoint) Validate() error {
 	addr := e.Addr.Addr()
 	switch {
 	case !e.Addr.IsValid():
-		return fmt.Errorf("endpoint: %s needs an address and a port", e.NetID)
+		return fmt.Errorf("%s needs an address and a port", e.NetID)
 	case addr.Is4() != e.NetID.IsIPv4(), addr.Is4In6():
-		return fmt.Errorf("endpoint: %s is no address of %s", addr, e.NetID)
+		return fmt.Errorf("%s is no address of %s", addr, e.NetID)
 	case addr.Zone() != "":
-		return fmt.Errorf("endpoint: %s: scope ids cannot be registered", addr)
+		return fmt.Errorf("%s: scope ids cannot be registered", addr)
 	case e.Addr.Port() == 0:
-		return fmt.Errorf("endpoint: %s: port 0 cannot be registered", e.Addr)
+		return fmt.Errorf("%s: port 0 cannot be registered", e.Addr)
 	case e.Path != "":
-		return fmt.Errorf("endpoint: %s has no path", e.NetID)
+		return fmt.Errorf("%s has no path", e.NetID)
 	}
 	return nil
 }
@@ -102,15 +102,15 @@ func (e Endpoint) Validate() error {
 func (e Endpoint) validatePath() error {
 	switch {
 	case e.NetID != rpcbind.Local:
-		return fmt.Errorf("endpoint: unknown transport %s", e.NetID)
+		return fmt.Errorf("unknown transport %s", e.NetID)
 	case !strings.HasPrefix(e.Path, "/") && !strings.HasPrefix(e.Path, "@"):
-		return fmt.Errorf("endpoint: %s: path %q does not begin with / or @", e.NetID, e.Path)
+		return fmt.Errorf("%s: path %q does not begin with / or @", e.NetID, e.Path)
 	case len(e.Path) < 2 || len(e.Path) > MaxPath:
-		return fmt.Errorf("endpoint: %s: path of %d bytes; 2 to %d are possible", e.NetID, len(e.Path), MaxPath)
+		return fmt.Errorf("%s: path of %d bytes; 2 to %d are possible", e.NetID, len(e.Path), MaxPath)
 	case !printable(e.Path):
-		return fmt.Errorf("endpoint: %s: path %q is not printable", e.NetID, e.Path)
+		return fmt.Errorf("%s: path %q is not printable", e.NetID, e.Path)
 	case e.Addr != netip.AddrPort{}:
-		return fmt.Errorf("endpoint: %s has no address and port", e.NetID)
+		return fmt.Errorf("%s has no address and port", e.NetID)
 	}
 	return nil
 }

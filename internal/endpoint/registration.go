@@ -21,7 +21,7 @@ func (id ID) String() string { return fmt.Sprintf("%012x", uint64(id)) }
 func ParseID(s string) (ID, error) {
 	v, err := strconv.ParseUint(s, 16, 48)
 	if err != nil || len(s) != 12 || v == 0 {
-		return 0, fmt.Errorf("endpoint: id %q is not 12 hexadecimal digits", s)
+		return 0, fmt.Errorf("id %q is not 12 hexadecimal digits", s)
 	}
 	return ID(v), nil
 }
@@ -67,11 +67,11 @@ type Registration struct {
 func (r *Registration) Validate() error {
 	switch {
 	case r.Dialect != ONC:
-		return fmt.Errorf("endpoint: unknown dialect %s", r.Dialect)
+		return fmt.Errorf("unknown dialect %s", r.Dialect)
 	case len(r.Annotation) > MaxAnnotation:
-		return fmt.Errorf("endpoint: annotation of %d bytes; at most %d are possible", len(r.Annotation), MaxAnnotation)
+		return fmt.Errorf("annotation of %d bytes; at most %d are possible", len(r.Annotation), MaxAnnotation)
 	case !printable(r.Annotation):
-		return fmt.Errorf("endpoint: annotation %q is not printable", r.Annotation)
+		return fmt.Errorf("annotation %q is not printable", r.Annotation)
 	}
 	return r.Endpoint.Validate()
 }

@@ -33,29 +33,45 @@ func (t *Table) All() []Address {
 
 // Toward returns the address under which a host at hint is best told to reach
 // this host: hint itself if it is one of ours, else our first address in the
-// network of hint, else our first that is neither loopback nor point-to-point,
-// else our first. ok is false if there is none of hint's family.
+// network of hint, else our first that reaches furthest, a loopback being the
+// last choice. ok is false if there is none of hint's family.
 func (t *Table) Toward(hint netip.Addr) (_ netip.Addr, ok bool) {
-	var near, usual, any netip.Addr
+	var best netip.Addr
+	most := none
 	for _, a := range t.All() {
-		addr := a.Prefix.Addr()
-		switch {
-		case addr.Is4() != hint.Is4():
-			continue
-		case addr == hint:
-			return addr, true
-		case !near.IsValid() && a.Prefix.Contains(hint):
-			near = addr
-		case !usual.IsValid() && !a.Loopback && !a.PointToPoint:
-			usual = addr
-		case !any.IsValid():
-			any = addr
+		if w := a.worth(hint); w > most {
+			best, most = a.Prefix.Addr(), w
 		}
 	}
-	for _, a := range [...]netip.Addr{near, usual, any} {
-		if a.IsValid() {
-			return a, true
-		}
+	return best, most > none
+}
+
+// What an address is worth to a host at the hint, from nothing up.
+const (
+	none         = iota // another family
+	loopback            // reaches nobody but this host
+	linkLocal           // reaches those on one link
+	pointToPoint        // reaches the other end for sure
+	usual
+	sameNetwork
+	itself
+)
+
+// worth returns how well a host at hint is served by the address.
+func (a *Address) worth(hint netip.Addr) int {
+	switch addr := a.Prefix.Addr(); {
+	case addr.Is4() != hint.Is4():
+		return none
+	case addr == hint:
+		return itself
+	case a.Prefix.Contains(hint):
+		return sameNetwork
+	case a.Loopback:
+		return loopback
+	case addr.IsLinkLocalUnicast():
+		return linkLocal
+	case a.PointToPoint:
+		return pointToPoint
 	}
-	return netip.Addr{}, false
+	return usual
 }

@@ -48,4 +48,5 @@ func (l *list) remove(r *row) {
 	} else {
 		k.next.links[l.by].prev = k.prev
 	}
+	r.links[l.by] = link{} // or who keeps r would keep its neighbours, and those that they had
 }

@@ -7,21 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
-)
-
-// Errors of changes; more is in the text around them.
-var (
-	ErrNotFound = errors.New("not registered")
-	ErrConflict = errors.New("registered already")
-	ErrNotOwner = errors.New("only its owner or root may change it")
-	ErrRight    = errors.New("not allowed")
-	ErrFull     = errors.New("the registry is full")
 )
 
 // MaxRows is how many registrations there can be.
@@ -128,8 +120,8 @@ func (g *Registry) all() []*endpoint.Registration {
 
 // Add registers regs: all of them or, if one cannot be, none. What stands
 // already, at the same endpoint, is not an error. It sets the fields ID and Since and returns the
-// registrations as they stand. The error joins one for each that cannot be,
-// wrapping [ErrConflict], [ErrRight] or [ErrFull] or telling what [endpoint.Registration.Validate] does.
+// registrations as they stand. The error joins a [RowError] for each that cannot
+// be, and one that wraps [ErrFull] if there are too many.
 func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -152,7 +144,7 @@ func (g *Registry) plan(regs []endpoint.Registration) (standing []*endpoint.Regi
 	planned := map[exactKey]*row{}
 	for i := range regs {
 		reg := &regs[i]
-		if err := errors.Join(reg.Validate(), mayAdd(reg)); err != nil {
+		if err := mayAdd(reg); err != nil {
 			mistakes = append(mistakes, err)
 			continue
 		}
@@ -163,26 +155,15 @@ func (g *Registry) plan(regs []endpoint.Registration) (standing []*endpoint.Regi
 			planned[k] = r
 			fresh = append(fresh, r)
 		}
-		if err := differs(reg, &r.reg); err != nil {
+		if err := sameAs(reg, &r.reg); err != nil {
 			mistakes = append(mistakes, err)
 		}
 		standing = append(standing, &r.reg)
 	}
 	if len(g.rows)+len(fresh) > MaxRows {
-		mistakes = append(mistakes, fmt.Errorf("registry: %d more: %w with %d", len(fresh), ErrFull, MaxRows))
+		mistakes = append(mistakes, full(len(fresh)))
 	}
 	return standing, fresh, errors.Join(mistakes...)
-}
-
-// differs returns nil if the standing registration says what asked does.
-func differs(asked, standing *endpoint.Registration) error {
-	switch {
-	case asked.Endpoint != standing.Endpoint:
-		return fmt.Errorf("registry: %s on %s: %w at %s by %s", asked.Interface, asked.Endpoint, ErrConflict, standing.Endpoint, standing.Owner)
-	case asked.Annotation != "" && asked.Annotation != standing.Annotation:
-		return fmt.Errorf("registry: %s on %s: %w with annotation %q", asked.Interface, asked.Endpoint, ErrConflict, standing.Annotation)
-	}
-	return nil
 }
 
 func (g *Registry) newID() endpoint.ID {
@@ -210,21 +191,25 @@ func (g *Registry) insert(r *row) {
 
 // Remove ends the registrations of an interface on some transports: all that
 // there are or, if one of them is not by's to change, none. It returns how many
-// ended; 0 is no error. Errors wrap [ErrNotOwner].
+// ended; 0 is no error. The error joins a [RowError] for each that must stay.
 func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind.NetID) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var ending []*row
 	for _, n := range on {
-		if r := g.exact[exactKey{i, n}]; r != nil {
+		if r := g.exact[exactKey{i, n}]; r != nil && !slices.Contains(ending, r) {
 			ending = append(ending, r)
 		}
 	}
-	return len(ending), g.end(by, ending)
+	if err := g.end(by, ending); err != nil {
+		return 0, err
+	}
+	return len(ending), nil
 }
 
 // RemoveID ends the registrations with these ids: all or, if one is not there
-// or not by's to change, none. Errors wrap [ErrNotFound] or [ErrNotOwner].
+// or not by's to change, none. The error wraps [ErrNotFound] or joins a
+// [RowError] for each that must stay.
 func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -232,7 +217,7 @@ func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
 	for _, id := range ids {
 		r := g.rows[id]
 		if r == nil {
-			return fmt.Errorf("registry: %s: %w", id, ErrNotFound)
+			return fmt.Errorf("%s: %w", id, ErrNotFound)
 		}
 		ending = append(ending, r)
 	}
@@ -242,8 +227,8 @@ func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
 func (g *Registry) end(by endpoint.Owner, ending []*row) error {
 	var mistakes []error
 	for _, r := range ending {
-		if !by.MayChange(&r.reg) {
-			mistakes = append(mistakes, fmt.Errorf("registry: %s on %s: %w", r.reg.Interface, r.reg.Endpoint, ErrNotOwner))
+		if err := mayEnd(by, &r.reg); err != nil {
+			mistakes = append(mistakes, err)
 		}
 	}
 	if len(mistakes) > 0 {

@@ -47,7 +47,8 @@ type Watcher struct {
 	registry *Registry
 	wake     chan struct{} // has room for one: something is there to fetch
 
-	// guarded by registry.mu
+	// Guarded by registry.mu. The goroutine that owns the watcher may write with
+	// the lock for readers: what else writes holds the one for writers.
 	queue   []Event
 	restart bool // the next event is a snapshot; queue is empty
 }
@@ -86,8 +87,8 @@ func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 // fetch takes what is there: nothing if an earlier fetch took what it was woken for.
 func (w *Watcher) fetch() []Event {
 	g := w.registry
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.mu.RLock()
+	defer g.mu.RUnlock()
 	if w.restart {
 		w.restart = false
 		return []Event{{Seq: g.seq.Load(), Kind: Snapshot, All: g.all()}}

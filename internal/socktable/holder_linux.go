@@ -2,8 +2,6 @@
 package socktable
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -27,24 +25,36 @@ func (p Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Name, p.P
 // look into: all of them for root. Of a socket that several hold it returns the
 // youngest, which is the server where a socket was handed on.
 func HolderOf(network string, addr netip.AddrPort) (Process, bool) {
-	var inodes []string
-	for _, table := range []string{network, network + "6"} {
-		inodes = append(inodes, conflicting("/proc/net/"+table, network == "tcp", addr)...)
+	own, other := network, network+"6" // an IPv6 socket may take IPv4 too, which the table does not tell
+	if addr.Addr().Is6() {
+		own, other = other, own
 	}
-	return holding(inodes)
+	for _, table := range []string{own, other} {
+		if p, ok := holding(conflicting("/proc/net/"+table, network == "tcp", addr)); ok {
+			return p, true
+		}
+	}
+	return Process{}, false
 }
 
 // HolderOfPath returns the process that listens on a socket of the UNIX domain;
 // path begins with "@" for an abstract name.
 func HolderOfPath(path string) (Process, bool) {
 	var inodes []string
-	eachLine("/proc/net/unix", func(fields []string) {
-		if len(fields) == 8 && fields[7] == path {
+	eachLine("/proc/net/unix", func(line string) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[3] != acceptsConnections {
+			return
+		}
+		if _, at, ok := strings.Cut(line, " "+fields[6]+" "); ok && at == path { // it may have blanks
 			inodes = append(inodes, fields[6])
 		}
 	})
 	return holding(inodes)
 }
+
+// acceptsConnections is __SO_ACCEPTCON, a flag in /proc/net/unix.
+const acceptsConnections = "00010000"
 
 // stateListen is TCP_LISTEN in the tables of /proc/net.
 const stateListen = "0A"
@@ -53,7 +63,8 @@ const stateListen = "0A"
 // address is the same, or where either is a wildcard.
 func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
 	var inodes []string
-	eachLine(table, func(fields []string) {
+	eachLine(table, func(line string) {
+		fields := strings.Fields(line)
 		if len(fields) < 10 || listeners && fields[3] != stateListen {
 			return
 		}
@@ -69,14 +80,13 @@ func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
 	return inodes
 }
 
-func eachLine(file string, f func(fields []string)) {
+func eachLine(file string, f func(line string)) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return
 	}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		f(strings.Fields(lines.Text()))
+	for line := range strings.Lines(string(text)) {
+		f(strings.TrimSuffix(line, "\n"))
 	}
 }
 

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/show"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
+
+// tableRow returns a registration that root made an hour before noon.
+func tableRow(program, version uint32, netid, address string, port uint16) endpoint.Document {
+	return endpoint.Document{
+		ID: "5f0c9a31b2d4", Dialect: "onc", Program: program, Version: version, NetID: netid,
+		Address: address, Port: port, Owner: "root", Since: noon.Add(-time.Hour),
+	}
+}
+
+// mountd registers on every transport, in the order of the real one.
+func mountd() []endpoint.Document {
+	var rows []endpoint.Document
+	for _, version := range []uint32{1, 2, 3} {
+		rows = append(rows,
+			tableRow(100005, version, "udp", "0.0.0.0", 20048), tableRow(100005, version, "tcp", "0.0.0.0", 20048),
+			tableRow(100005, version, "udp6", "::", 20048), tableRow(100005, version, "tcp6", "::", 20048))
+	}
+	return rows
+}
+
+func TestFoldedTable(t *testing.T) {
+	statd := []endpoint.Document{
+		tableRow(100024, 1, "udp", "0.0.0.0", 662), tableRow(100024, 1, "tcp", "0.0.0.0", 663),
+		tableRow(100024, 1, "udp6", "::", 662), tableRow(100024, 1, "tcp6", "::", 663),
+	}
+	gap := []endpoint.Document{
+		tableRow(7, 9, "tcp", "127.0.0.1", 2000), tableRow(7, 1, "tcp", "127.0.0.1", 2000), tableRow(7, 2, "tcp", "127.0.0.1", 2000),
+		tableRow(7, 4294967295, "tcp", "127.0.0.1", 2000),
+	}
+	differ := make([]endpoint.Document, 5)
+	for i := range differ {
+		differ[i] = tableRow(0x20000001, uint32(i), "tcp", "0.0.0.0", 2000)
+	}
+	differ[1].Owner = "4711"
+	differ[2].Annotation = "mine"
+	differ[3].Address = "192.0.2.1"
+	differ[4].Port = 2001
+	old := []endpoint.Document{tableRow(100003, 3, "tcp", "0.0.0.0", 2049), tableRow(100003, 4, "tcp", "0.0.0.0", 2049)}
+	old[0].Since, old[1].Since = noon.Add(-12*24*time.Hour), noon.Add(-90*time.Second)
+	hostile := []endpoint.Document{tableRow(7, 1, "local", "/run/\x1b[31m", 0)}
+	hostile[0].Annotation, hostile[0].Owner = "a\nb", "\u202eevil"
+	for _, tt := range []struct {
+		name string
+		rows []endpoint.Document
+		want string
+	}{
+		{"nothing", nil, `
+INTERFACE    VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
+
+0 interfaces, 0 endpoints        (-o wide adds the ids)
+`},
+		{"versions and transports of one port", mountd(), `
+INTERFACE          VERSION  TRANSPORT          ENDPOINT  OWNER  SINCE  ANNOTATION
+mountd     100005  1-3      tcp tcp6 udp udp6  *:20048   root      1h  —
+
+1 interface, 4 endpoints        (-o wide adds the ids)
+`},
+		{"another port, another row", statd, `
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
+status     100024  1        tcp tcp6   *:663     root      1h  —
+status     100024  1        udp udp6   *:662     root      1h  —
+
+1 interface, 4 endpoints        (-o wide adds the ids)
+`},
+		{"versions in spans", gap, `
+INTERFACE     VERSION           TRANSPORT  ENDPOINT        OWNER  SINCE  ANNOTATION
+—          7  1-2,9,4294967295  tcp        127.0.0.1:2000  root      1h  —
+
+1 interface, 1 endpoint        (-o wide adds the ids)
+`},
+		{"owner, annotation and address stay apart", differ, `
+INTERFACE             VERSION  TRANSPORT  ENDPOINT        OWNER  SINCE  ANNOTATION
+—          536870913  0        tcp        *:2000          root      1h  —
+—          536870913  1        tcp        *:2000          4711      1h  —
+—          536870913  2        tcp        *:2000          root      1h  mine
+—          536870913  3        tcp        192.0.2.1:2000  root      1h  —
+—          536870913  4        tcp        *:2001          root      1h  —
+
+1 interface, 3 endpoints        (-o wide adds the ids)
+`},
+		{"the age of the oldest", old, `
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
+nfs        100003  3-4      tcp        *:2049    root     12d  —
+
+1 interface, 1 endpoint        (-o wide adds the ids)
+`},
+		{"by program, local last", []endpoint.Document{
+			tableRow(100005, 3, "tcp6", "2001:db8::1", 20048), tableRow(100000, 4, "local", "/run/rpcbind.sock", 0), tableRow(100000, 4, "udp", "0.0.0.0", 111),
+		}, `
+INTERFACE          VERSION  TRANSPORT  ENDPOINT             OWNER  SINCE  ANNOTATION
+rpcbind    100000  4        udp        *:111                root      1h  —
+rpcbind    100000  4        local      /run/rpcbind.sock    root      1h  —
+mountd     100005  3        tcp6       [2001:db8::1]:20048  root      1h  —
+
+2 interfaces, 3 endpoints        (-o wide adds the ids)
+`},
+		{"foreign text", hostile, `
+INTERFACE     VERSION  TRANSPORT  ENDPOINT       OWNER       SINCE  ANNOTATION
+—          7  1        local      /run/\x1b[31m  \u202eevil     1h  a\x0ab
+
+1 interface, 1 endpoint        (-o wide adds the ids)
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			if err := printFolded(show.Screen{Writer: &out}, tt.rows, noon); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), out.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWideTable(t *testing.T) {
+	rows := []endpoint.Document{
+		tableRow(100005, 3, "tcp6", "::", 20048), tableRow(100005, 3, "udp", "0.0.0.0", 20048), tableRow(100005, 1, "tcp", "10.0.0.9", 20048),
+		tableRow(7, 1, "local", "@x", 0),
+	}
+	rows[0].Annotation = "mounts of fs1"
+	const want = `ID            INTERFACE          VERSION  TRANSPORT  ENDPOINT        OWNER  SINCE                ANNOTATION
+5f0c9a31b2d4  —               7        1  local      @x              root   2026-11-22 11:00:00  —
+5f0c9a31b2d4  mountd     100005        1  tcp        10.0.0.9:20048  root   2026-11-22 11:00:00  —
+5f0c9a31b2d4  mountd     100005        3  tcp6       *:20048         root   2026-11-22 11:00:00  mounts of fs1
+5f0c9a31b2d4  mountd     100005        3  udp        *:20048         root   2026-11-22 11:00:00  —
+`
+	var out strings.Builder
+	if err := printWide(show.Screen{Writer: &out}, rows); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if rows[0].NetID != "tcp6" {
+		t.Error("printWide changed the order of the caller's rows")
+	}
+}
+
+// A narrow terminal cuts the annotation and nothing else.
+func TestNarrowTable(t *testing.T) {
+	rows := mountd()[:1]
+	rows[0].Annotation = "a long annotation that does not fit"
+	const want = `INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
+mountd     100005  1        udp        *:20048   root      1h  a long an…
+
+1 interface, 1 endpoint        (-o wide adds the ids)
+`
+	var out strings.Builder
+	if err := printFolded(show.Screen{Writer: &out, Terminal: true, Width: 40}, rows, noon); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestSpans(t *testing.T) {
+	for _, tt := range []struct {
+		n    []uint32
+		want string
+	}{
+		{nil, ""},
+		{[]uint32{0}, "0"},
+		{[]uint32{1, 2}, "1-2"},
+		{[]uint32{1, 3}, "1,3"},
+		{[]uint32{1, 2, 3, 5, 7, 8}, "1-3,5,7-8"},
+		{[]uint32{4294967294, 4294967295}, "4294967294-4294967295"},
+		{[]uint32{0, 4294967295}, "0,4294967295"},
+	} {
+		if got := spans(tt.n); got != tt.want {
+			t.Errorf("spans(%v) = %q, want %q", tt.n, got, tt.want)
+		}
+	}
+}
