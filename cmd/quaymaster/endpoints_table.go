@@ -127,13 +127,24 @@ func byTransport(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// printFolded shows the table that people look at, and a summary.
+// printFolded shows the table that people look at, and a summary. Annotations
+// have a column if there are any.
 func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
-	t := show.NewTable(show.Column{Head: "interface"}, show.Column{Right: true}, show.Column{Head: "version"}, show.Column{Head: "transport"},
-		show.Column{Head: "endpoint"}, show.Column{Head: "owner"}, show.Column{Head: "since", Right: true}, show.Column{Head: "annotation", Shrink: true})
-	for _, f := range foldRows(rows) {
-		t.Add(programName(f.program), strconv.FormatUint(uint64(f.program), 10), spans(f.versions), strings.Join(f.netids, " "),
-			f.place, f.owner, show.Age(now.Sub(f.since)), f.note)
+	folds := foldRows(rows)
+	columns := []show.Column{{Head: "interface"}, {Right: true}, {Head: "version"}, {Head: "transport"},
+		{Head: "endpoint"}, {Head: "owner"}, {Head: "since", Right: true}}
+	annotated := slices.ContainsFunc(folds, func(f *fold) bool { return f.note != "" })
+	if annotated {
+		columns = append(columns, show.Column{Head: "annotation", Shrink: true})
+	}
+	t := show.NewTable(columns...)
+	for _, f := range folds {
+		cells := []string{programName(f.program), strconv.FormatUint(uint64(f.program), 10), spans(f.versions), strings.Join(f.netids, " "),
+			f.place, f.owner, show.Age(now.Sub(f.since))}
+		if annotated {
+			cells = append(cells, f.note)
+		}
+		t.Add(cells...)
 	}
 	if err := t.Print(s); err != nil {
 		return err

@@ -59,26 +59,26 @@ func TestFoldedTable(t *testing.T) {
 		want string
 	}{
 		{"nothing", nil, `
-INTERFACE    VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
+INTERFACE    VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
 
 0 interfaces, 0 endpoints        (-o wide adds the ids)
 `},
 		{"versions and transports of one port", mountd(), `
-INTERFACE          VERSION  TRANSPORT          ENDPOINT  OWNER  SINCE  ANNOTATION
-mountd     100005  1-3      tcp tcp6 udp udp6  *:20048   root      1h  —
+INTERFACE          VERSION  TRANSPORT          ENDPOINT  OWNER  SINCE
+mountd     100005  1-3      tcp tcp6 udp udp6  *:20048   root      1h
 
 1 interface, 4 endpoints        (-o wide adds the ids)
 `},
 		{"another port, another row", statd, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
-status     100024  1        tcp tcp6   *:663     root      1h  —
-status     100024  1        udp udp6   *:662     root      1h  —
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
+status     100024  1        tcp tcp6   *:663     root      1h
+status     100024  1        udp udp6   *:662     root      1h
 
 1 interface, 4 endpoints        (-o wide adds the ids)
 `},
 		{"versions in spans", gap, `
-INTERFACE     VERSION           TRANSPORT  ENDPOINT        OWNER  SINCE  ANNOTATION
-—          7  1-2,9,4294967295  tcp        127.0.0.1:2000  root      1h  —
+INTERFACE     VERSION           TRANSPORT  ENDPOINT        OWNER  SINCE
+—          7  1-2,9,4294967295  tcp        127.0.0.1:2000  root      1h
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `},
@@ -93,18 +93,18 @@ INTERFACE             VERSION  TRANSPORT  ENDPOINT        OWNER  SINCE  ANNOTATI
 1 interface, 3 endpoints        (-o wide adds the ids)
 `},
 		{"the age of the oldest", old, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
-nfs        100003  3-4      tcp        *:2049    root     12d  —
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
+nfs        100003  3-4      tcp        *:2049    root     12d
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `},
 		{"by program, local last", []endpoint.Document{
 			tableRow(100005, 3, "tcp6", "2001:db8::1", 20048), tableRow(100000, 4, "local", "/run/rpcbind.sock", 0), tableRow(100000, 4, "udp", "0.0.0.0", 111),
 		}, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT             OWNER  SINCE  ANNOTATION
-rpcbind    100000  4        udp        *:111                root      1h  —
-rpcbind    100000  4        local      /run/rpcbind.sock    root      1h  —
-mountd     100005  3        tcp6       [2001:db8::1]:20048  root      1h  —
+INTERFACE          VERSION  TRANSPORT  ENDPOINT             OWNER  SINCE
+rpcbind    100000  4        udp        *:111                root      1h
+rpcbind    100000  4        local      /run/rpcbind.sock    root      1h
+mountd     100005  3        tcp6       [2001:db8::1]:20048  root      1h
 
 2 interfaces, 3 endpoints        (-o wide adds the ids)
 `},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -38,7 +39,9 @@ var everyNetID = []string{"tcp", "tcp6", "udp", "udp6"}
 // services were watched with rpcbind 1.2.6, nfs-utils 2.6.2, quota 4.06 and NetKit 0.17.
 var services = []service{
 	{
-		command: []string{"rpc.statd", "-F", "-L", "-d"}, program: 100024, leaves: true,
+		// It registers as user statd, at a port below 1024 that it really holds
+		// (and below 600, from where on others take any).
+		command: []string{"rpc.statd", "-F", "-L", "-d", "-p", "515"}, program: 100024, leaves: true,
 		rows: versionsOn([]int{1}, everyNetID),
 		asks: []question{
 			{[]string{"rpcinfo", "-t", "127.0.0.1", "100024"}, []string{"program 100024 version 1 ready and waiting"}},
@@ -133,6 +136,7 @@ func prepareServices(t *testing.T) {
 	t.Helper()
 	nstest.NeedRoot(t) // some of the servers change to other users
 	nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
+	own(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
 	const export = "/srv/quay\t127.0.0.1(ro,sync,no_subtree_check,secure,root_squash,sec=sys)\n"
 	for path, content := range map[string]string{
 		"/var/lib/nfs/etab":  export,
@@ -140,6 +144,24 @@ func prepareServices(t *testing.T) {
 		"/run/utmp":          string(loginRecord("harbour", "tty9")),
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// own gives paths to a user of the host.
+func own(t *testing.T, name string, paths ...string) {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range paths {
+		if err := os.Chown(p, uid, -1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -322,7 +322,7 @@ func TestOwnership(t *testing.T) {
 				_, err := c.Add(ctx, []endpoint.Document{document(9, 1, "udp", 1023)})
 				return err
 			},
-			"onc 9 version 1 on udp 0.0.0.0:1023: not allowed: ports below 1024 are root's",
+			"onc 9 version 1 on udp 0.0.0.0:1023: not allowed: ports below 1024 are for root and for who listens there",
 		},
 		{
 			"root's row", 65534, func(c *Client) error { return c.Remove(ctx, endpoint.Program(100005, 3), "tcp") },

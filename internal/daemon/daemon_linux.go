@@ -16,7 +16,9 @@ import (
 	"github.com/quaymaster/quaymaster/internal/hostaddr"
 	"github.com/quaymaster/quaymaster/internal/mapper"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/internal/transport"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // An Environment is what a service manager tells through variables of that name.
@@ -54,6 +56,7 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, read
 	defer s.close()
 
 	g := registry.New()
+	g.Listens = listens
 	if _, err := g.Add(ownRows(s.bound(), endpoint.Owner{UID: uint32(os.Getuid())})...); err != nil {
 		return err
 	}
@@ -76,6 +79,15 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, read
 		notify(env.NotifySocket, "STOPPING=1", log)
 		log.Info("stopped", "ignored", onc.Ignored())
 	})
+}
+
+// listens tells whether a socket of the owner's listens at an endpoint with a port.
+func listens(o endpoint.Owner, e endpoint.Endpoint) bool {
+	network := "udp"
+	if e.NetID == rpcbind.TCP || e.NetID == rpcbind.TCP6 {
+		network = "tcp"
+	}
+	return socktable.ListensAs(o.UID, network, e.Addr)
 }
 
 // parts are what answers on the sockets.

@@ -23,6 +23,11 @@ const MaxRows = 1 << 18
 // The registrations it hands out are shared and never change: a row that
 // changes is another value.
 type Registry struct {
+	// Listens tells whether a socket of the owner's listens at an endpoint, which
+	// lets others than root register ports below 1024. Set it before the
+	// registry is used; nil says no.
+	Listens func(endpoint.Owner, endpoint.Endpoint) bool
+
 	seq atomic.Uint64 // of the last change
 
 	mu       sync.RWMutex // guards what follows
@@ -123,9 +128,13 @@ func (g *Registry) all() []*endpoint.Registration {
 // registrations as they stand. The error joins a [RowError] for each that cannot
 // be, and one that wraps [ErrFull] if there are too many.
 func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
+	rights := make([]error, len(regs)) // looked into before lookups have to wait
+	for i := range regs {
+		rights[i] = g.mayAdd(&regs[i])
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	standing, fresh, err := g.plan(regs)
+	standing, fresh, err := g.plan(regs, rights)
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +147,15 @@ func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration,
 	return standing, nil
 }
 
-// plan returns the registrations as they will stand, and the rows to insert for it.
-func (g *Registry) plan(regs []endpoint.Registration) (standing []*endpoint.Registration, fresh []*row, err error) {
+// plan returns the registrations as they will stand, and the rows to insert for
+// it; rights has an error for each that may not be.
+func (g *Registry) plan(regs []endpoint.Registration, rights []error) (standing []*endpoint.Registration, fresh []*row, err error) {
 	var mistakes []error
 	planned := map[exactKey]*row{}
 	for i := range regs {
 		reg := &regs[i]
-		if err := mayAdd(reg); err != nil {
-			mistakes = append(mistakes, err)
+		if rights[i] != nil {
+			mistakes = append(mistakes, rights[i])
 			continue
 		}
 		k := exactOf(reg)

@@ -95,7 +95,7 @@ func TestAdd(t *testing.T) {
 		},
 		{
 			"a user below 1024", []endpoint.Registration{row(alice, 7, 1, rpcbind.UDP6, 1023)},
-			[]string{"onc 7 version 1 on udp6 [::]:1023: not allowed: ports below 1024 are root's"}, registry.ErrRight,
+			[]string{"onc 7 version 1 on udp6 [::]:1023: not allowed: ports below 1024 are for root and for who listens there"}, registry.ErrRight,
 		},
 		{
 			"the mapper's program", []endpoint.Registration{row(root, rpcbind.Program, 5, rpcbind.TCP, 2000)},
@@ -113,7 +113,7 @@ func TestAdd(t *testing.T) {
 			[]string{
 				"onc 7 version 2 on udp 0.0.0.0:0: 0.0.0.0:0: port 0 cannot be registered",
 				"onc 100003 version 4 on tcp 0.0.0.0:2050: registered already at tcp 0.0.0.0:2049 (owner: uid 0)",
-				"onc 7 version 3 on udp 0.0.0.0:1: not allowed: ports below 1024 are root's",
+				"onc 7 version 3 on udp 0.0.0.0:1: not allowed: ports below 1024 are for root and for who listens there",
 			}, registry.ErrConflict,
 		},
 	} {
@@ -313,5 +313,31 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("lookups allocate %v times, want 0", n)
+	}
+}
+
+// A user may register a port below 1024 on which a socket of his listens.
+func TestListensBelow1024(t *testing.T) {
+	g := registry.New()
+	asked := 0
+	g.Listens = func(o endpoint.Owner, e endpoint.Endpoint) bool {
+		asked++
+		return o == alice && e.Addr.Port() == 662
+	}
+	for _, tt := range []struct {
+		row   endpoint.Registration
+		is    error
+		asked int
+	}{
+		{row(alice, 100024, 1, rpcbind.TCP, 662), nil, 1},
+		{row(alice, 100024, 1, rpcbind.UDP, 663), registry.ErrRight, 1},
+		{row(bob, 100024, 1, rpcbind.UDP, 662), registry.ErrRight, 1},
+		{row(root, 100024, 1, rpcbind.UDP, 664), nil, 0},
+		{row(bob, 100024, 1, rpcbind.TCP6, 1024), nil, 0},
+	} {
+		asked = 0
+		if _, err := g.Add(tt.row); !errors.Is(err, tt.is) || asked != tt.asked {
+			t.Errorf("Add(%s by %d) = %v after asking %d times, want %v and %d", tt.row.Endpoint, tt.row.Owner.UID, err, asked, tt.is, tt.asked)
+		}
 	}
 }

@@ -40,14 +40,15 @@ func (e *RowError) Unwrap() error { return e.Reason }
 const firstUnprivileged = 1024
 
 // mayAdd returns nil if the registration can be and its owner may make it.
-func mayAdd(r *endpoint.Registration) error {
+func (g *Registry) mayAdd(r *endpoint.Registration) error {
 	reason := r.Validate()
 	switch {
 	case reason != nil || r.Own:
 	case r.Dialect == endpoint.ONC && r.Program == rpcbind.Program:
 		reason = fmt.Errorf("%w: the program is the mapper's own", ErrRight)
-	case r.NetID.IsIP() && r.Addr.Port() < firstUnprivileged && r.Owner != endpoint.Superuser:
-		reason = fmt.Errorf("%w: ports below %d are root's", ErrRight, firstUnprivileged)
+	case !r.NetID.IsIP() || r.Addr.Port() >= firstUnprivileged || r.Owner == endpoint.Superuser:
+	case g.Listens == nil || !g.Listens(r.Owner, r.Endpoint):
+		reason = fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
 	}
 	if reason == nil {
 		return nil

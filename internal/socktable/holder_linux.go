@@ -30,11 +30,28 @@ func HolderOf(network string, addr netip.AddrPort) (Process, bool) {
 		own, other = other, own
 	}
 	for _, table := range []string{own, other} {
-		if p, ok := holding(conflicting("/proc/net/"+table, network == "tcp", addr)); ok {
+		var inodes []string
+		for _, s := range conflicting("/proc/net/"+table, network == "tcp", addr) {
+			inodes = append(inodes, s.inode)
+		}
+		if p, ok := holding(inodes); ok {
 			return p, true
 		}
 	}
 	return Process{}, false
+}
+
+// ListensAs tells whether a socket that belongs to a user listens where addr
+// leads to; network is "tcp" or "udp".
+func ListensAs(uid uint32, network string, addr netip.AddrPort) bool {
+	for _, table := range []string{network, network + "6"} {
+		for _, s := range conflicting("/proc/net/"+table, network == "tcp", addr) {
+			if s.uid == strconv.FormatUint(uint64(uid), 10) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // HolderOfPath returns the process that listens on a socket of the UNIX domain;
@@ -59,10 +76,13 @@ const acceptsConnections = "00010000"
 // stateListen is TCP_LISTEN in the tables of /proc/net.
 const stateListen = "0A"
 
-// conflicting returns the inodes of sockets in a table at the port of addr whose
-// address is the same, or where either is a wildcard.
-func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
-	var inodes []string
+// A socket is a row of a table of /proc/net.
+type socket struct{ inode, uid string }
+
+// conflicting returns the sockets of a table at the port of addr whose address
+// is the same, or where either is a wildcard.
+func conflicting(table string, listeners bool, addr netip.AddrPort) []socket {
+	var sockets []socket
 	eachLine(table, func(line string) {
 		fields := strings.Fields(line)
 		if len(fields) < 10 || listeners && fields[3] != stateListen {
@@ -74,10 +94,10 @@ func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
 		}
 		a, b := at.Addr().Unmap(), addr.Addr()
 		if a == b || a.IsUnspecified() && (a.Is4() == b.Is4() || a.Is6()) || b.IsUnspecified() && a.Is4() == b.Is4() {
-			inodes = append(inodes, fields[9])
+			sockets = append(sockets, socket{inode: fields[9], uid: fields[7]})
 		}
 	})
-	return inodes
+	return sockets
 }
 
 func eachLine(file string, f func(line string)) {
