@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
+	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
 // runEcho serves the echo at address until it fails.
@@ -21,8 +24,7 @@ func runEcho(address netip.AddrPort) error {
 // written the plain Go way can do.
 func echo(conn *net.UDPConn) error {
 	in := make([]byte, 9000)
-	reply := make([]byte, replyHeaderLength+4)
-	copy(reply[4:], acceptedSuccess[:])
+	reply := xdr.AppendUint32(oncrpc.AppendAccepted(nil, 0, oncrpc.Success), 0)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(in)
 		if err != nil {

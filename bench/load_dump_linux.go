@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // A dumpLoad calls version 4 DUMP over several TCP connections, each with one
@@ -57,7 +60,7 @@ func (l dumpLoad) fetch() ([]byte, error) {
 }
 
 func dumpRecord(xid uint32) []byte {
-	return appendRecord(nil, appendCall(nil, xid, 4, procDump))
+	return appendRecord(nil, appendCall(nil, xid, 4, rpcbind.ProcDump))
 }
 
 // readRecord reads one record of any number of fragments.
@@ -69,7 +72,7 @@ func readRecord(r io.Reader, limit int) ([]byte, error) {
 			return nil, fmt.Errorf("record mark: %w", err)
 		}
 		mark := binary.BigEndian.Uint32(word[:])
-		length := int(mark &^ lastFragment)
+		length := int(mark &^ oncrpc.LastFragment)
 		if length > limit-len(record) {
 			return nil, errors.New("record too long")
 		}
@@ -78,7 +81,7 @@ func readRecord(r io.Reader, limit int) ([]byte, error) {
 		if _, err := io.ReadFull(r, record[start:]); err != nil {
 			return nil, fmt.Errorf("fragment: %w", err)
 		}
-		if mark&lastFragment != 0 {
+		if mark&oncrpc.LastFragment != 0 {
 			return record, nil
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
 )
 
 const tcpPatience = 5 * time.Second // without any answer
@@ -80,7 +82,7 @@ func (c *connectLoad) call() (fd int, err error) {
 		return 0, fmt.Errorf("connect: %w", err)
 	}
 	record := c.question.appendCall(c.buf[:4], c.xid, c.row)
-	binary.BigEndian.PutUint32(record, lastFragment|uint32(len(record)-4))
+	oncrpc.AppendRecordMark(record[:0], len(record)-oncrpc.RecordMarkSize, true)
 	if _, err := unix.Write(fd, record); err != nil {
 		unix.Close(fd)
 		return 0, fmt.Errorf("write: %w", err)
@@ -108,8 +110,8 @@ func (c *connectLoad) answer(fd int) error {
 			continue
 		}
 		mark := binary.BigEndian.Uint32(c.reply)
-		length := int(mark &^ lastFragment)
-		if mark&lastFragment == 0 || length > len(c.buf)-4 {
+		length := int(mark &^ oncrpc.LastFragment)
+		if mark&oncrpc.LastFragment == 0 || length > len(c.buf)-4 {
 			return fmt.Errorf("record mark %#x: %w", mark, errRefused)
 		}
 		if len(c.reply) >= 4+length {

@@ -2,28 +2,18 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
+	"net/netip"
+
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
-// The calls and replies of the benchmark, encoded by hand: a generator that
-// shared its codec with one of the servers would share its mistakes.
-const (
-	programRPCBind = 100000
-
-	procSet     = 1 // SET, versions 2 to 4
-	procGetPort = 3 // GETPORT in version 2, GETADDR in versions 3 and 4
-	procDump    = 4
-
-	protocolUDP = 17
-
-	callHeaderLength  = 40 // with AUTH_NONE as credential and verifier
-	replyHeaderLength = 24 // of an accepted reply with an AUTH_NONE verifier
-
-	lastFragment = 1 << 31 // RFC 5531, section 11
-)
+// replyHeaderLength is the bytes of the header of an accepted reply with an
+// AUTH_NONE verifier, the only one a server under test should send.
+const replyHeaderLength = 24
 
 // Row i of the registered rows is program firstProgram+i, version 1, on udp
 // at 0.0.0.0 and rowPort(i).
@@ -32,52 +22,27 @@ const (
 	rowVersion   = 1
 )
 
-func rowPort(i int) uint32 { return 1024 + uint32(i)%60000 }
+func rowPort(i int) uint16 { return uint16(1024 + i%60000) }
+
+func rowAddress(i int) string {
+	return rpcbind.UniversalAddress(netip.AddrPortFrom(netip.IPv4Unspecified(), rowPort(i)))
+}
 
 // appendCall appends the header of an AUTH_NONE call to the port mapper.
-func appendCall(b []byte, xid, version, procedure uint32) []byte {
-	for _, v := range [...]uint32{
-		xid, 0 /* CALL */, 2 /* rpcvers */, programRPCBind, version, procedure,
-		0, 0, // credential
-		0, 0, // verifier
-	} {
-		b = binary.BigEndian.AppendUint32(b, v)
-	}
-	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
-	b = append(b, s...)
-	return append(b, "\x00\x00\x00"[:padding(len(s))]...)
-}
-
-func padding(n int) int { return -n & 3 }
-
-// appendUniversalAddress appends an IPv4 address with a port as RFC 5665,
-// section 5.2.3.3, writes it.
-func appendUniversalAddress(b []byte, address string, port uint32) []byte {
-	b = append(b, address...)
-	b = append(b, '.')
-	b = strconv.AppendUint(b, uint64(port>>8), 10)
-	b = append(b, '.')
-	return strconv.AppendUint(b, uint64(port&0xff), 10)
+func appendCall(b []byte, xid, version uint32, p rpcbind.Proc) []byte {
+	c := oncrpc.Call{XID: xid, Program: rpcbind.Program, Version: version, Procedure: uint32(p)}
+	return c.Append(b)
 }
 
 // appendSet appends a version 4 SET of row i.
 func appendSet(b []byte, xid uint32, i int) []byte {
-	b = appendCall(b, xid, 4, procSet)
-	b = binary.BigEndian.AppendUint32(b, firstProgram+uint32(i))
-	b = binary.BigEndian.AppendUint32(b, rowVersion)
-	b = appendString(b, "udp")
-	b = appendString(b, string(appendUniversalAddress(nil, "0.0.0.0", rowPort(i))))
-	return appendString(b, "superuser")
+	b = appendCall(b, xid, rpcbind.Version4, rpcbind.ProcSet)
+	return rpcbind.RPCB{Program: firstProgram + uint32(i), Version: rowVersion, NetID: "udp", Address: rowAddress(i)}.Append(b)
 }
 
 // appendRecord appends message as a record of one fragment.
 func appendRecord(b, message []byte) []byte {
-	b = binary.BigEndian.AppendUint32(b, lastFragment|uint32(len(message)))
-	return append(b, message...)
+	return append(oncrpc.AppendRecordMark(b, len(message), true), message...)
 }
 
 // A question is a kind of call the load generators repeat for row after row.
@@ -96,134 +61,108 @@ var (
 
 // checkReply checks the header of a reply and returns what follows it.
 func checkReply(reply []byte, xid uint32) ([]byte, error) {
-	if len(reply) < replyHeaderLength {
+	p, results, err := oncrpc.ParseReply(reply)
+	switch {
+	case err != nil || p.Err() != nil || p.Verf.Flavor != oncrpc.AuthNone:
 		return nil, errRefused
-	}
-	if binary.BigEndian.Uint32(reply) != xid {
+	case p.XID != xid:
 		return nil, errXID
 	}
-	// REPLY, MSG_ACCEPTED, an empty AUTH_NONE verifier, SUCCESS.
-	if !bytes.Equal(reply[4:replyHeaderLength], acceptedSuccess[:]) {
-		return nil, errRefused
-	}
-	return reply[replyHeaderLength:], nil
+	return results, nil
 }
-
-var acceptedSuccess = [replyHeaderLength - 4]byte{3: 1}
 
 // getPort asks by version 2 GETPORT.
 type getPort struct{}
 
 func (getPort) appendCall(b []byte, xid uint32, i int) []byte {
-	b = appendCall(b, xid, 2, procGetPort)
-	b = binary.BigEndian.AppendUint32(b, firstProgram+uint32(i))
-	b = binary.BigEndian.AppendUint32(b, rowVersion)
-	b = binary.BigEndian.AppendUint32(b, protocolUDP)
-	return binary.BigEndian.AppendUint32(b, 0)
+	b = appendCall(b, xid, rpcbind.Version2, rpcbind.ProcGetPort)
+	return rpcbind.Mapping{Program: firstProgram + uint32(i), Version: rowVersion, Protocol: rpcbind.ProtocolUDP}.Append(b)
 }
 
 func (getPort) check(reply []byte, xid uint32, i int) error {
-	body, err := checkReply(reply, xid)
-	if err != nil {
-		return err
-	}
-	if len(body) != 4 || binary.BigEndian.Uint32(body) != rowPort(i) {
+	port, err := portIn(reply, xid)
+	if err == nil && port != uint32(rowPort(i)) {
 		return errMismatch
 	}
-	return nil
+	return err
+}
+
+// portIn returns what a reply to GETPORT says.
+func portIn(reply []byte, xid uint32) (uint32, error) {
+	results, err := checkReply(reply, xid)
+	if err != nil {
+		return 0, err
+	}
+	r := xdr.NewReader(results)
+	port := r.Uint32()
+	if r.Finish() != nil {
+		return 0, errMismatch
+	}
+	return port, nil
 }
 
 // getAddr asks by GETADDR, versions 3 and 4 in turn.
 type getAddr struct{}
 
 func (getAddr) appendCall(b []byte, xid uint32, i int) []byte {
-	b = appendCall(b, xid, 3+uint32(i&1), procGetPort)
-	b = binary.BigEndian.AppendUint32(b, firstProgram+uint32(i))
-	b = binary.BigEndian.AppendUint32(b, rowVersion)
-	b = appendString(b, "udp")
-	b = appendString(b, "")
-	return appendString(b, "")
+	b = appendCall(b, xid, rpcbind.Version3+uint32(i&1), rpcbind.ProcGetAddr)
+	return rpcbind.RPCB{Program: firstProgram + uint32(i), Version: rowVersion, NetID: "udp"}.Append(b)
 }
 
 // check expects the row's 0.0.0.0 rewritten to the address that was asked.
 func (getAddr) check(reply []byte, xid uint32, i int) error {
-	body, err := checkReply(reply, xid)
+	results, err := checkReply(reply, xid)
 	if err != nil {
 		return err
 	}
+	r := xdr.NewReader(results)
+	got := r.Opaque(rpcbind.MaxAddress)
 	var buf [32]byte
-	want := appendUniversalAddress(buf[:4], "127.0.0.1", rowPort(i))
-	binary.BigEndian.PutUint32(want, uint32(len(want)-4))
-	want = append(want, "\x00\x00\x00"[:padding(len(want))]...)
-	if !bytes.Equal(body, want) {
+	want := rpcbind.AppendUniversalAddress(buf[:0], netip.AddrPortFrom(mapperAddr, rowPort(i)))
+	if r.Finish() != nil || !bytes.Equal(got, want) {
 		return errMismatch
 	}
 	return nil
 }
+
+// mapperAddr is where the servers under test are asked.
+var mapperAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // echoed is the GETPORT the echo server answers: the xid, and a body that
 // names no port.
 type echoed struct{ getPort }
 
 func (echoed) check(reply []byte, xid uint32, _ int) error {
-	body, err := checkReply(reply, xid)
-	if err != nil {
-		return err
-	}
-	if len(body) != 4 {
-		return errMismatch
-	}
-	return nil
+	_, err := portIn(reply, xid)
+	return err
 }
 
-// checkDump checks a version 4 DUMP reply: a list (RFC 1833, section 2.1) that
-// holds each of the registered rows once, and the mapper's own besides.
+// checkDump checks a version 4 DUMP reply that holds each of the registered
+// rows once, and the mapper's own besides.
 func checkDump(reply []byte, xid uint32, rows int) error {
-	body, err := checkReply(reply, xid)
+	results, err := checkReply(reply, xid)
 	if err != nil {
 		return err
 	}
-	word := func() (v uint32) {
-		if len(body) < 4 {
-			body, err = nil, errors.New("short list")
-			return 0
-		}
-		v, body = binary.BigEndian.Uint32(body), body[4:]
-		return v
-	}
-	text := func() (s []byte) {
-		n := word()
-		if uint64(n) > uint64(len(body)) || int(n)+padding(int(n)) > len(body) {
-			body, err = nil, errors.New("short list")
-			return nil
-		}
-		s, body = body[:n], body[int(n)+padding(int(n)):]
-		return s
+	list, err := rpcbind.ParseRPCBs(results)
+	if err != nil {
+		return err
 	}
 	seen := make([]bool, rows)
 	found := 0
-	for word() == 1 {
-		program, version := word(), word()
-		netid, address, _ := text(), text(), text()
-		if err != nil {
-			return err
-		}
-		if program < firstProgram || program-firstProgram >= uint32(rows) {
+	for _, got := range list {
+		if got.Program < firstProgram || got.Program-firstProgram >= uint32(rows) {
 			continue
 		}
-		i := int(program - firstProgram)
-		want := appendUniversalAddress(nil, "0.0.0.0", rowPort(i))
-		if version != rowVersion || string(netid) != "udp" || !bytes.Equal(address, want) || seen[i] {
-			return fmt.Errorf("program %#x version %d netid %q address %q: %w", program, version, netid, address, errMismatch)
+		i := int(got.Program - firstProgram)
+		if got.Version != rowVersion || got.NetID != "udp" || got.Address != rowAddress(i) || seen[i] {
+			return fmt.Errorf("%+v: %w", got, errMismatch)
 		}
 		seen[i] = true
 		found++
 	}
-	if err != nil {
-		return err
-	}
-	if found != rows || len(body) != 0 {
-		return fmt.Errorf("%d of %d rows, %d bytes after the list", found, rows, len(body))
+	if found != rows {
+		return fmt.Errorf("%d of %d rows", found, rows)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 	"os"
 	"os/exec"
 	"time"
@@ -11,7 +13,7 @@ import (
 
 // mapperAddress is where every server under test answers, each in its own
 // network namespace.
-var mapperAddress = netip.MustParseAddrPort("127.0.0.1:111")
+var mapperAddress = netip.AddrPortFrom(mapperAddr, rpcbind.Port)
 
 const startPatience = 10 * time.Second
 
