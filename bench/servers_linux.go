@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // mapperAddress is where every server under test answers, each in its own
