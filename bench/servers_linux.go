@@ -115,7 +115,7 @@ func newLoad(j job, kind string) (load, error) {
 	case kindSaturated:
 		return newUDPRun(udpLoad{mapperAddress, 1, 64, j.Rows, getport}), nil
 	case kindGetAddr:
-		return newUDPRun(udpLoad{mapperAddress, 64, 1, j.Rows, getAddr{}}), nil
+		return newUDPRun(udpLoad{mapperAddress, 1, 64, j.Rows, getAddr{}}), nil
 	case kindDump:
 		return &dumpRun{dumpLoad: dumpLoad{mapperAddress, 8, j.Rows}}, nil
 	case kindConnect:

@@ -9,7 +9,7 @@ import (
 )
 
 // resultsOfTest has all of the first measurement and quaymaster's part of the
-// second.
+// others.
 func resultsOfTest() []result {
 	flat := func(v float64) spread { return spread{v, v, v} }
 	return []result{
@@ -18,10 +18,13 @@ func resultsOfTest() []result {
 			serverQuaymaster: {rate: flat(175_000), serverCPU: spread{5, 4.9, 6.25}, p50: flat(300)},
 			serverEcho:       {rate: flat(140_000), serverCPU: flat(6.25)},
 		}},
-		{measurement{"GETPORT, more", kindGetPort, 1_000, nil}, map[string]summary{
+		{measurement{"GETPORT, few", kindSaturated, 10, nil}, map[string]summary{
+			serverQuaymaster: {serverCPU: flat(5)},
+		}},
+		{measurement{"GETPORT, more", kindSaturated, 1_000, nil}, map[string]summary{
 			serverQuaymaster: {rate: flat(999.6), serverCPU: flat(5.25)},
 		}},
-		{measurement{"GETPORT, many", kindGetPort, 100_000, nil}, map[string]summary{
+		{measurement{"GETPORT, many", kindSaturated, 100_000, nil}, map[string]summary{
 			serverQuaymaster: {serverCPU: flat(5.75)},
 		}},
 	}
@@ -36,6 +39,7 @@ func TestWriteTable(t *testing.T) {
 | GETPORT       | requests/s      | 50,000 (40,000–52,000) |          175,000 | 140,000 |      3.50× |   1.25× |
 |               | server CPU, µs  |                   20.0 | 5.00 (4.90–6.25) |    6.25 |      0.25× |   0.80× |
 |               | latency p50, µs |                      — |              300 |       — |          — |       — |
+| GETPORT, few  | server CPU, µs  |                      — |             5.00 |       — |          — |       — |
 | GETPORT, more | requests/s      |                      — |            1,000 |       — |          — |       — |
 |               | server CPU, µs  |                      — |             5.25 |       — |          — |       — |
 | GETPORT, many | server CPU, µs  |                      — |             5.75 |       — |          — |       — |
@@ -95,7 +99,7 @@ func TestChoose(t *testing.T) {
 	for _, m := range got {
 		names = append(names, m.name)
 	}
-	want := []string{"GETPORT, UDP, 64 clients, 10 rows", "GETPORT, UDP, 64 outstanding on one socket, 10 rows"}
+	want := []string{"GETPORT, UDP, 64 clients, 10 rows", "GETPORT, UDP, 64 outstanding, 10 rows"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("choose (-want +got):\n%s", diff)
 	}
