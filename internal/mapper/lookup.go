@@ -11,15 +11,18 @@ import (
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
-// find returns the registration of a program and version on a transport, or
-// with fallback that of its youngest version: clients that do not know the
-// version ask for any and learn the range from the server itself.
-func (m *ONC) find(program, version uint32, n rpcbind.NetID, fallback bool) *endpoint.Registration {
-	r := m.registry.Lookup(endpoint.Program(program, version), n)
-	if r == nil && fallback {
-		r = m.registry.Latest(program, n)
+// find returns where a program and version listens on a transport, or with
+// fallback its youngest version: clients that do not know the version ask for
+// any and learn the range from the server itself.
+func (m *ONC) find(program, version uint32, n rpcbind.NetID, fallback bool) (endpoint.Endpoint, bool) {
+	e, ok := m.registry.Locate(endpoint.Program(program, version), n)
+	if ok || !fallback {
+		return e, ok
 	}
-	return r
+	if r := m.registry.Latest(program, n); r != nil {
+		return r.Endpoint, true
+	}
+	return e, false
 }
 
 // getPort is GETPORT of version 2: the port, or 0 (RFC 1833, section 3.2).
@@ -30,11 +33,9 @@ func (m *ONC) getPort(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 	}
 	var port uint16
 	if n, ok := rpcbind.NetIDOf(a.Protocol); ok {
-		r := m.find(a.Program, a.Version, n, true)
-		if r != nil {
-			port = r.Addr.Port()
-		}
-		m.stats.lookup(q.version, lookup{a.Program, a.Version, n}, r != nil)
+		e, found := m.find(a.Program, a.Version, n, true)
+		port = e.Addr.Port() // 0 of none
+		m.stats.lookup(q.version, lookup{a.Program, a.Version, n}, found)
 	}
 	return xdr.AppendUint32(b, uint32(port)), oncrpc.Success
 }
@@ -47,12 +48,12 @@ func (m *ONC) getAddr(q *question, b []byte, fallback bool) ([]byte, oncrpc.Acce
 	if err != nil {
 		return b, oncrpc.GarbageArgs
 	}
-	r := m.find(program, version, q.NetID, fallback)
-	m.stats.lookup(q.version, lookup{program, version, q.NetID}, r != nil)
-	if r == nil {
+	e, found := m.find(program, version, q.NetID, fallback)
+	m.stats.lookup(q.version, lookup{program, version, q.NetID}, found)
+	if !found {
 		return xdr.AppendString(b, ""), oncrpc.Success
 	}
-	return appendUAddr(b, m.toward(q, r.Endpoint, hint)), oncrpc.Success
+	return appendUAddr(b, m.toward(q, e, hint)), oncrpc.Success
 }
 
 // appendUAddr appends an endpoint's universal address as a string.
@@ -106,8 +107,8 @@ func (m *ONC) getAddrList(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 		return b, oncrpc.GarbageArgs
 	}
 	for _, n := range family(q.NetID) {
-		if r := m.find(program, version, n, false); r != nil {
-			e := m.toward(q, r.Endpoint, hint)
+		if e, ok := m.find(program, version, n, false); ok {
+			e = m.toward(q, e, hint)
 			b = rpcbind.AppendNext(b)
 			b = rpcbind.EntryFor(n, e.UniversalAddress()).Append(b)
 		}

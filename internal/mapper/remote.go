@@ -25,15 +25,14 @@ func (m *ONC) indirect(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 		return b, oncrpc.GarbageArgs
 	}
 	m.stats.remote(q.version, remote{c.Program, c.Version, c.Procedure, q.NetID, true})
-	low, high, ok := m.registry.Versions(c.Program, q.NetID)
-	switch {
-	case !ok:
-		return b, oncrpc.ProgUnavail
-	case m.find(c.Program, c.Version, q.NetID, false) == nil:
+	if _, ok := m.find(c.Program, c.Version, q.NetID, false); ok {
+		return b, oncrpc.SystemErr
+	}
+	if low, high, ok := m.registry.Versions(c.Program, q.NetID); ok {
 		start := len(b) - acceptedSize
 		return oncrpc.AppendProgMismatch(b[:start], q.oncrpc.XID, low, high), oncrpc.ProgMismatch
 	}
-	return b, oncrpc.SystemErr
+	return b, oncrpc.ProgUnavail
 }
 
 // acceptedSize is the bytes that oncrpc.AppendAccepted appends.

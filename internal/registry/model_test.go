@@ -176,6 +176,9 @@ func (m *model) checkProgram(t *rapid.T, program uint32, n rpcbind.NetID) {
 		if i := m.find(endpoint.Program(program, v), n); (i >= 0) != (got != nil) || i >= 0 && *got != m.rows[i] {
 			t.Fatalf("Lookup(%d version %d, %s) = %v, want row %d", program, v, n, got, i)
 		}
+		if e, ok := m.g.Locate(endpoint.Program(program, v), n); ok != (got != nil) || ok && e != got.Endpoint {
+			t.Fatalf("Locate(%d version %d, %s) = %v, %t, want where %v is", program, v, n, e, ok, got)
+		}
 	}
 	latest := m.g.Latest(program, n)
 	low, high, ok := m.g.Versions(program, n)

@@ -32,16 +32,10 @@ type Registry struct {
 
 	mu       sync.RWMutex // guards what follows
 	rows     map[endpoint.ID]*row
-	exact    map[exactKey]*row
+	exact    *index // of ONC
 	programs map[programKey]*list
 	order    list // all rows, oldest first
 	watchers map[*Watcher]struct{}
-}
-
-// exactKey: ONC has one row for a program, version and transport.
-type exactKey struct {
-	endpoint.Interface
-	netid rpcbind.NetID
 }
 
 // programKey leads to the versions of a program on a transport.
@@ -51,15 +45,13 @@ type programKey struct {
 	program uint32
 }
 
-func exactOf(r *endpoint.Registration) exactKey { return exactKey{r.Interface, r.NetID} }
-
-func programOf(k exactKey) programKey { return programKey{k.Dialect, k.netid, k.Program} }
+func programOf(r *endpoint.Registration) programKey { return programKey{r.Dialect, r.NetID, r.Program} }
 
 // New returns an empty registry.
 func New() *Registry {
 	return &Registry{
 		rows:     map[endpoint.ID]*row{},
-		exact:    map[exactKey]*row{},
+		exact:    newIndex(),
 		programs: map[programKey]*list{},
 		order:    list{by: inOrder},
 		watchers: map[*Watcher]struct{}{},
@@ -74,10 +66,26 @@ func (g *Registry) Seq() uint64 { return g.seq.Load() }
 func (g *Registry) Lookup(i endpoint.Interface, n rpcbind.NetID) *endpoint.Registration {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if r := g.exact[exactKey{i, n}]; r != nil {
+	if r := g.exact.get(keyOf(i, n)); r != nil {
 		return &r.reg
 	}
 	return nil
+}
+
+// Locate returns where an interface listens on a transport: what most want to
+// know of a registration, and less work than [Registry.Lookup].
+func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (endpoint.Endpoint, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	at, ok := g.exact.find(keyOf(i, n))
+	if !ok {
+		return endpoint.Endpoint{}, false
+	}
+	s := &g.exact.slots[at]
+	if e, ok := s.endpoint(); ok {
+		return e, true
+	}
+	return g.exact.rows[s.row].reg.Endpoint, true
 }
 
 // Latest returns the youngest registration of a program on a transport, in
@@ -158,8 +166,8 @@ func (g *Registry) plan(regs []endpoint.Registration, rights []error) (standing 
 			mistakes = append(mistakes, rights[i])
 			continue
 		}
-		k := exactOf(reg)
-		r := cmp.Or(g.exact[k], planned[k])
+		k := keyOf(reg.Interface, reg.NetID)
+		r := cmp.Or(g.exact.get(k), planned[k])
 		if r == nil {
 			r = &row{reg: *reg}
 			planned[k] = r
@@ -186,13 +194,13 @@ func (g *Registry) newID() endpoint.ID {
 }
 
 func (g *Registry) insert(r *row) {
-	k := exactOf(&r.reg)
 	g.rows[r.reg.ID] = r
-	g.exact[k] = r
-	l := g.programs[programOf(k)]
+	g.exact.put(r)
+	k := programOf(&r.reg)
+	l := g.programs[k]
 	if l == nil {
 		l = &list{by: inProgram}
-		g.programs[programOf(k)] = l
+		g.programs[k] = l
 	}
 	l.push(r)
 	g.order.push(r)
@@ -207,7 +215,7 @@ func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind
 	defer g.mu.Unlock()
 	var ending []*row
 	for _, n := range on {
-		if r := g.exact[exactKey{i, n}]; r != nil && !slices.Contains(ending, r) {
+		if r := g.exact.get(keyOf(i, n)); r != nil && !slices.Contains(ending, r) {
 			ending = append(ending, r)
 		}
 	}
@@ -251,15 +259,15 @@ func (g *Registry) end(by endpoint.Owner, ending []*row) error {
 }
 
 func (g *Registry) delete(r *row) {
-	k := exactOf(&r.reg)
 	if g.rows[r.reg.ID] != r {
 		return // named twice
 	}
 	delete(g.rows, r.reg.ID)
-	delete(g.exact, k)
-	l := g.programs[programOf(k)]
+	g.exact.delete(keyOf(r.reg.Interface, r.reg.NetID))
+	k := programOf(&r.reg)
+	l := g.programs[k]
 	if l.remove(r); l.first == nil {
-		delete(g.programs, programOf(k))
+		delete(g.programs, k)
 	}
 	g.order.remove(r)
 	g.publish(Event{Seq: g.seq.Add(1), Kind: Removed, Registration: &r.reg})
