@@ -81,11 +81,10 @@ func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (endpoint.Endpo
 	if !ok {
 		return endpoint.Endpoint{}, false
 	}
-	s := &g.exact.slots[at]
-	if e, ok := s.endpoint(); ok {
+	if e, ok := g.exact.slots[at].endpoint(); ok {
 		return e, true
 	}
-	return g.exact.rows[s.row].reg.Endpoint, true
+	return g.exact.rows[at].reg.Endpoint, true
 }
 
 // Latest returns the youngest registration of a program on a transport, in
