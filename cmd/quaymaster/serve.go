@@ -43,11 +43,11 @@ when every socket answers. SIGTERM and SIGINT end it.`,
 	flags.StringArrayVar(&f.o.ListenONC, "listen-onc", nil, "`address` to answer on, TCP and UDP: 192.0.2.1, [2001:db8::1]:111, :111; repeatable; \"none\" for no network (default :111)")
 	flags.StringVar(&f.o.ONCSocket, "onc-socket", "", "`path` of the local socket (default "+daemon.SystemONCSocket+"); an abstract one of that name stands beside it")
 	flags.StringVar(&f.o.Control, "control", "", "`path` of the control socket (default "+daemon.SystemControl+")")
-	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags go before it")
+	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags override it")
 	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open")
 	flags.BoolVar(&f.o.KeepGoing, "keep-going", false, "serve what can be opened when something cannot")
-	flags.StringVar(&f.o.LogLevel, "log-level", "", "debug, info, warn or error (default info)")
-	flags.StringVar(&f.o.LogFormat, "log-format", "", "text or json (default text)")
+	flags.StringVar(&f.o.LogLevel, "log-level", "", "`level`: debug, info, warn or error (default info)")
+	flags.StringVar(&f.o.LogFormat, "log-format", "", "`format`: text or json (default text)")
 	return cmd
 }
 
