@@ -21,18 +21,15 @@ const (
 	exitUsage  = 2
 )
 
-// errUsage marks errors of how the program was called.
-var errUsage = errors.New("used wrongly")
-
 // usagef returns an error of how the program was called.
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// A usageError is how the program was called wrongly.
 type usageError struct{ error }
 
-func (e *usageError) Is(target error) bool { return target == errUsage }
-func (e *usageError) Unwrap() error        { return e.error }
+func (e *usageError) Unwrap() error { return e.error }
 
 func main() {
 	root := newRoot()
@@ -53,7 +50,8 @@ func report(cmd *cobra.Command, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", strings.Replace(cmd.CommandPath(), " ", ": ", 1), show.Clean(line))
 	}
-	if errors.Is(err, errUsage) {
+	var usage *usageError
+	if errors.As(err, &usage) {
 		fmt.Fprintf(os.Stderr, "%s --help tells more\n", cmd.CommandPath())
 		return exitUsage
 	}

@@ -143,9 +143,6 @@ func watchAddresses(ctx context.Context, p parts, known chan<- struct{}) error {
 	var once sync.Once
 	tell := func() { once.Do(func() { close(known) }) }
 	defer tell()
-	if err := p.addresses.Read(); err != nil {
-		p.log.Warn("addresses of this host not read", "err", err)
-	}
 	if err := p.addresses.Watch(ctx, p.log, tell); err != nil {
 		p.log.Warn("changes of this host's addresses will not be seen", "err", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 )
 
@@ -320,8 +321,8 @@ func listenPath(path, flag string) (net.Listener, error) {
 		return nil, inUse(path, flag)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return nil, fmt.Errorf("permission denied: run as root, choose %s, or try serve --dev", flag)
-	case errors.Is(err, syscall.EINVAL) && len(strings.TrimPrefix(path, "@")) > maxSocketPath:
-		return nil, fmt.Errorf("too long for a socket's path, which has at most %d bytes: choose %s", maxSocketPath, flag)
+	case errors.Is(err, syscall.EINVAL) && len(strings.TrimPrefix(path, "@")) > endpoint.MaxPath:
+		return nil, fmt.Errorf("too long for a socket's path, which has at most %d bytes: choose %s", endpoint.MaxPath, flag)
 	case errors.Is(err, syscall.ENOENT):
 		return nil, fmt.Errorf("its folder does not exist: make it or choose %s", flag)
 	}
@@ -334,9 +335,6 @@ func listenPath(path, flag string) (net.Listener, error) {
 
 // answerTime is how long a socket that stands in our place may take to answer.
 const answerTime = time.Second
-
-// maxSocketPath is the bytes of a path that a socket address holds.
-const maxSocketPath = 107
 
 func inUse(path, flag string) error {
 	holder, ok := socktable.HolderOfPath(path)

@@ -53,13 +53,14 @@ const settle = 20 * time.Millisecond
 
 // Watch fills the table and keeps it fresh until ctx is cancelled, then returns
 // nil. It calls ready once, when the table has its first contents and no change
-// can be missed any more.
+// can be missed any more. Where changes cannot be watched it fails, and leaves
+// the addresses of the beginning.
 func (t *Table) Watch(ctx context.Context, log *slog.Logger, ready func()) error {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
 		Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR,
 	})
 	if err != nil {
-		return fmt.Errorf("hostaddr: netlink: %w", err)
+		return errors.Join(fmt.Errorf("hostaddr: netlink: %w", err), t.Read())
 	}
 	defer conn.Close()
 	if err := t.Read(); err != nil {

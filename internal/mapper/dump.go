@@ -8,7 +8,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
-	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
 // dump is DUMP of every version: all rows it can tell (RFC 1833, sections 2.2.1 and 3.2).
@@ -71,9 +70,9 @@ func appendRPCBs(b []byte, r *endpoint.Registration) []byte {
 		return b
 	}
 	b = rpcbind.AppendNext(b)
-	b = xdr.AppendUint32(b, r.Program)
-	b = xdr.AppendUint32(b, r.Version)
-	b = xdr.AppendString(b, r.NetID.String())
-	b = appendUAddr(b, r.Endpoint)
-	return xdr.AppendString(b, r.Owner.String())
+	m := rpcbind.RPCB{
+		Program: r.Program, Version: r.Version,
+		NetID: r.NetID.String(), Address: r.UniversalAddress(), Owner: r.Owner.String(),
+	}
+	return m.Append(b)
 }

@@ -62,19 +62,9 @@ func New() *Registry {
 // something of the rows may keep it while Seq stays.
 func (g *Registry) Seq() uint64 { return g.seq.Load() }
 
-// Lookup returns the registration of an interface on a transport, or nil.
-func (g *Registry) Lookup(i endpoint.Interface, n rpcbind.NetID) *endpoint.Registration {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if r := g.exact.get(keyOf(i, n)); r != nil {
-		return &r.reg
-	}
-	return nil
-}
-
-// Locate returns where an interface listens on a transport: what most want to
-// know of a registration, and less work than [Registry.Lookup].
-func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (endpoint.Endpoint, bool) {
+// Locate returns where an interface listens on a transport; ok is false if it
+// is not registered there.
+func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (_ endpoint.Endpoint, ok bool) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	at, ok := g.exact.find(keyOf(i, n))

@@ -31,7 +31,7 @@ const errorPause = 50 * time.Millisecond
 const batch = 16
 
 // Serve answers until ctx is cancelled, then closes conn and returns nil. It
-// owns conn. Answering allocates nothing, whatever the handler does.
+// owns conn. It allocates nothing for an answer; what the handler does is its own.
 func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
