@@ -60,6 +60,9 @@ type Registration struct {
 	Owner      Owner
 	Own        bool      // the mapper's own row, which nobody may change
 	Since      time.Time // when it was made
+	Evidence   Evidence  // why it is believed
+	Until      time.Time // when Waiting or Lease ends; else zero
+	PID        int32     // the process that registered or, of Process, that it lives with; 0 if unknown
 }
 
 // Validate returns nil for a registration that could be true, or an error that
