@@ -1,0 +1,112 @@
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+type handle struct{ fd int }
+
+// Open returns the process with a number.
+func Open(pid int32) (*Process, error) {
+	fd, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return FromFD(pid, fd), nil
+}
+
+// FromFD returns the process of a pidfd, which it owns from now on.
+func FromFD(pid int32, fd int) *Process {
+	p := &Process{PID: pid, handle: handle{fd}}
+	if pid != 0 {
+		p.Started = started(pid)
+	}
+	return p
+}
+
+// Reopen returns the process that had a number and began at a time, as told by
+// an earlier Process, if it still runs.
+func Reopen(pid int32, began uint64) (*Process, bool) {
+	if pid == 0 || began == 0 {
+		return nil, false
+	}
+	p, err := Open(pid)
+	if err != nil {
+		return nil, false
+	}
+	if p.Started != began || !p.Alive() {
+		p.Close()
+		return nil, false
+	}
+	return p, true
+}
+
+// Alive tells whether the process runs: not if it has ended, whether or not its
+// parent has taken notice.
+func (p *Process) Alive() bool { return len(Ended([]*Process{p})) == 0 }
+
+// Ended returns those that have ended.
+func Ended(all []*Process) []*Process {
+	fds := make([]unix.PollFd, len(all))
+	for i, p := range all {
+		fds[i] = unix.PollFd{Fd: int32(p.fd), Events: unix.POLLIN}
+	}
+	n, err := unix.Poll(fds, 0)
+	for err == unix.EINTR {
+		n, err = unix.Poll(fds, 0)
+	}
+	if n <= 0 {
+		return nil
+	}
+	var ended []*Process
+	for i := range fds {
+		if fds[i].Revents != 0 {
+			ended = append(ended, all[i])
+		}
+	}
+	return ended
+}
+
+// Close lets the process go.
+func (p *Process) Close() { unix.Close(p.fd) }
+
+// UID returns the real uid of the process.
+func (p *Process) UID() (uint32, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err == nil && !p.Alive() { // what was read may be of the next process with this number
+		err = unix.ESRCH
+	}
+	if err != nil {
+		return 0, fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	for line := range bytes.Lines(text) {
+		if rest, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
+			if fields := bytes.Fields(rest); len(fields) > 0 {
+				uid, err := strconv.ParseUint(string(fields[0]), 10, 32)
+				return uint32(uid), err
+			}
+		}
+	}
+	return 0, fmt.Errorf("process %d: no uid in /proc/%d/status", p.PID, p.PID)
+}
+
+// started returns field 22 of /proc/PID/stat (proc(5)), or 0.
+func started(pid int32) uint64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name, field 2, may have blanks and brackets in it.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	const after = 22 - 3
+	if len(fields) <= after {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(fields[after]), 10, 64)
+	return n
+}

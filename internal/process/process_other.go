@@ -1,0 +1,30 @@
+//go:build !linux
+
+package process
+
+import "errors"
+
+type handle struct{}
+
+var errLinux = errors.New("process: Linux only")
+
+// Open fails: other systems have no pidfd.
+func Open(int32) (*Process, error) { return nil, errLinux }
+
+// Reopen finds nothing.
+func Reopen(int32, uint64) (*Process, bool) { return nil, false }
+
+// Alive is true of nothing.
+func (p *Process) Alive() bool { return false }
+
+// Ended returns all.
+func Ended(all []*Process) []*Process { return all }
+
+// Close does nothing.
+func (p *Process) Close() {}
+
+// FromFD returns a process of which nothing is known.
+func FromFD(pid int32, _ int) *Process { return &Process{PID: pid} }
+
+// UID fails.
+func (p *Process) UID() (uint32, error) { return 0, errLinux }
