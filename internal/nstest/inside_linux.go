@@ -40,9 +40,9 @@ const (
 // again in new network, mount, PID and UTS namespaces (and a user namespace that maps user and
 // group 0 when not root), takes over the result and returns false: the caller must return.
 //
-// Inside, the loopback interface is up with 127.0.0.1 and ::1, /run is empty, /proc shows only
-// the test's own processes, mounts do not spread, and all processes end with the test. A subtest
-// of a test that is inside already is inside as well.
+// Inside, the loopback interface is up with 127.0.0.1 and ::1, /run is empty, what changes below
+// /var/lib changes for the test only, /proc shows only its own processes, mounts do not spread, and
+// all processes end with the test. A subtest of a test that is inside already is inside as well.
 func Inside(t *testing.T) bool {
 	t.Helper()
 	switch {
@@ -231,8 +231,8 @@ func setUp() error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return fmt.Errorf("mounting a tmpfs on /run: %w", err)
+	if err := setUpFolders(); err != nil {
+		return err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", flags, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
@@ -256,6 +256,28 @@ func setUp() error {
 			return fmt.Errorf("the loopback interface is up: %w", err)
 		}
 		conn.Close()
+	}
+	return nil
+}
+
+// setUpFolders gives the test an empty /run, and a /var/lib in which its changes are its own.
+func setUpFolders() error {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV
+	for _, below := range []bool{true, false} { // the first /run, soon out of sight, keeps the changes
+		if err := unix.Mount("tmpfs", "/run", "tmpfs", flags, "mode=0755"); err != nil {
+			return fmt.Errorf("mounting a tmpfs on /run: %w", err)
+		}
+		if !below {
+			continue
+		}
+		for _, dir := range []string{"/run/changes", "/run/work"} {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := unix.Mount("overlay", "/var/lib", "overlay", flags, "lowerdir=/var/lib,upperdir=/run/changes,workdir=/run/work"); err != nil {
+			return fmt.Errorf("mounting an overlay on /var/lib: %w", err)
+		}
 	}
 	return nil
 }

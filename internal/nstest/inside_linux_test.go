@@ -304,10 +304,10 @@ func TestVeth(t *testing.T) {
 		}
 		conn.Close()
 	}
-	link, err := net.InterfaceByName("v0")
-	if err != nil || link.Flags&net.FlagRunning == 0 {
-		t.Errorf("v0 = %v, %v, want it running", link, err)
-	}
+	WaitFor(t, "v0 to run", 10*time.Second, func() bool { // which the kernel says a little later
+		link, err := net.InterfaceByName("v0")
+		return err == nil && link.Flags&net.FlagRunning != 0
+	})
 }
 
 func TestHost(t *testing.T) {

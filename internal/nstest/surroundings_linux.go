@@ -1,11 +1,13 @@
 package nstest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +62,19 @@ func Veth(t testing.TB, name string, prefixes ...string) {
 	run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", name+"p")
 	run(t, "ip", "link", "set", name+"p", "up")
 	address(t, []string{"ip"}, name, prefixes)
+	for _, prefix := range prefixes {
+		host, _, _ := strings.Cut(prefix, "/")
+		if strings.HasPrefix(host, "fe80:") {
+			host += "%" + name
+		}
+		WaitFor(t, host+" to be reached", 10*time.Second, func() bool { // which takes the kernel a moment for IPv6
+			conn, err := net.Dial("udp", net.JoinHostPort(host, "9"))
+			if err == nil {
+				conn.Close()
+			}
+			return err == nil
+		})
+	}
 }
 
 // address gives an interface its addresses and sets it up. Detection of duplicates is left out:
