@@ -1,0 +1,171 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
+)
+
+// A row is a record as it stands in the file. The key is the id in six bytes, big
+// endian; the value is the CRC-32C of the key and the text in four, and the text.
+type row struct {
+	key, value []byte
+}
+
+const (
+	keySize = 6
+	crcSize = 4
+)
+
+// A text is the JSON of a row. It has names where constants could be numbered in
+// another way by the next version of the program.
+type text struct {
+	Dialect    endpoint.Dialect `json:"dialect"`
+	Program    uint32           `json:"program"`
+	Version    uint32           `json:"version"`
+	NetID      string           `json:"netid"`
+	Addr       netip.AddrPort   `json:"addr,omitzero"`
+	Path       string           `json:"path,omitempty"`
+	Annotation string           `json:"annotation,omitempty"`
+	UID        uint32           `json:"uid"`
+	Since      time.Time        `json:"since"`
+	Evidence   string           `json:"evidence"`
+	Until      *int64           `json:"until,omitempty"` // reading of CLOCK_MONOTONIC, ns
+	PID        int32            `json:"pid,omitempty"`
+	Order      uint64           `json:"order"`
+	Seen       bool             `json:"seen,omitempty"`
+	SocketUID  uint32           `json:"socket_uid,omitempty"`
+	Started    uint64           `json:"started,omitempty"`
+	Elsewhere  bool             `json:"elsewhere,omitempty"`
+}
+
+// A moment is one on two clocks. It translates between a time.Time, whose
+// monotonic reading means nothing outside the process, and CLOCK_MONOTONIC,
+// which every process of a boot reads the same and which, unlike the wall clock,
+// stands still while the host is suspended, as leases do.
+type moment struct {
+	time      time.Time // as time.Now tells it
+	monotonic int64     // CLOCK_MONOTONIC, ns
+}
+
+// reading returns what CLOCK_MONOTONIC reads at t.
+func (m moment) reading(t time.Time) int64 {
+	d := int64(t.Sub(m.time))
+	if d > 0 && m.monotonic > math.MaxInt64-d {
+		return math.MaxInt64
+	}
+	return m.monotonic + d
+}
+
+// at returns when CLOCK_MONOTONIC reads so, with a monotonic reading.
+func (m moment) at(reading int64) time.Time {
+	return m.time.Add(time.Duration(max(reading, math.MinInt64+m.monotonic) - m.monotonic))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(key, text []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, text)
+}
+
+func keyOf(id endpoint.ID) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(id))[8-keySize:]
+}
+
+// encode returns the row of a record. It refuses what decode would not return.
+func encode(r *registry.Record, now moment) (row, error) {
+	_, evidenceErr := endpoint.ParseEvidence(r.Evidence.String())
+	switch {
+	case r.ID == 0 || r.ID > endpoint.MaxID:
+		return row{}, fmt.Errorf("id %d: it has %d bytes and is not 0", uint64(r.ID), keySize)
+	case r.Own:
+		return row{}, fmt.Errorf("%s: the mapper's own rows are not stored", r.ID)
+	case evidenceErr != nil:
+		return row{}, fmt.Errorf("%s: %w", r.ID, evidenceErr)
+	}
+	if err := r.Validate(); err != nil {
+		return row{}, fmt.Errorf("%s: %w", r.ID, err)
+	}
+	t := text{
+		Dialect: r.Dialect, Program: r.Program, Version: r.Version,
+		NetID: r.NetID.String(), Addr: r.Addr, Path: r.Path,
+		Annotation: r.Annotation, UID: r.Owner.UID, Since: r.Since.UTC(),
+		Evidence: r.Evidence.String(), PID: r.PID, Order: r.Order,
+		Seen: r.Seen, SocketUID: r.SocketUID, Started: r.Started, Elsewhere: r.Elsewhere,
+	}
+	if !r.Until.IsZero() {
+		until := now.reading(r.Until)
+		t.Until = &until
+	}
+	b, err := json.Marshal(&t)
+	if err != nil {
+		return row{}, fmt.Errorf("%s: %w", r.ID, err)
+	}
+	key := keyOf(r.ID)
+	return row{key, append(binary.BigEndian.AppendUint32(nil, checksum(key, b)), b...)}, nil
+}
+
+// check tells whether the row is as it was written.
+func (w row) check() error {
+	if len(w.key) != keySize || len(w.value) < crcSize {
+		return fmt.Errorf("row %x of %d bytes", w.key, len(w.value))
+	}
+	if binary.BigEndian.Uint32(w.value) != checksum(w.key, w.value[crcSize:]) {
+		return fmt.Errorf("row %x: the checksum is another", w.key)
+	}
+	return nil
+}
+
+// weight is what the row adds to the sum of all: that no row is lost and none is
+// of an older state of the file, which no checksum of a single row tells.
+func (w row) weight() uint64 { return 1<<32 | uint64(binary.BigEndian.Uint32(w.value)) }
+
+// decode returns the record of a row.
+func decode(w row, now moment) (registry.Record, error) {
+	if err := w.check(); err != nil {
+		return registry.Record{}, err
+	}
+	var t text
+	if err := json.Unmarshal(w.value[crcSize:], &t); err != nil {
+		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
+	}
+	id := endpoint.ID(binary.BigEndian.Uint64(append(make([]byte, 8-keySize), w.key...)))
+	netid, ok := rpcbind.ParseNetID(t.NetID)
+	evidence, err := endpoint.ParseEvidence(t.Evidence)
+	switch {
+	case id == 0:
+		err = errors.New("id 0")
+	case !ok:
+		err = fmt.Errorf("unknown netid %q", t.NetID)
+	}
+	r := registry.Record{
+		Registration: endpoint.Registration{
+			ID:         id,
+			Interface:  endpoint.Interface{Dialect: t.Dialect, Program: t.Program, Version: t.Version},
+			Endpoint:   endpoint.Endpoint{NetID: netid, Addr: t.Addr, Path: t.Path},
+			Annotation: t.Annotation, Owner: endpoint.Owner{UID: t.UID},
+			Since:    t.Since.Local(), // as what time.Now tells
+			Evidence: evidence, PID: t.PID,
+		},
+		Order: t.Order, Seen: t.Seen, SocketUID: t.SocketUID, Started: t.Started, Elsewhere: t.Elsewhere,
+	}
+	if t.Until != nil {
+		r.Until = now.at(*t.Until)
+	}
+	if err == nil {
+		err = r.Validate()
+	}
+	if err != nil {
+		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
+	}
+	return r, nil
+}
