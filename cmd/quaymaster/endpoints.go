@@ -13,6 +13,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/show"
 )
 
@@ -77,7 +78,7 @@ func (f *endpointsFlags) print(rows []endpoint.Document) error {
 	case "json":
 		return show.JSON(os.Stdout, rows)
 	case "wide":
-		return printWide(f.stdout(), rows)
+		return printWide(f.stdout(), rows, time.Now())
 	}
 	return printFolded(f.stdout(), rows, time.Now())
 }
@@ -95,10 +96,20 @@ func (f *endpointsFlags) event(e control.Event) error {
 		_, err := fmt.Fprintln(os.Stdout)
 		return err
 	}
-	sign := "+"
-	if e.Event == "removed" {
-		sign = "-"
+	line := fmt.Sprintf("%s  %s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describe(e.Endpoint), evidence(e.Endpoint, time.Now()))
+	if e.Event == registry.Refused.String() {
+		line = fmt.Sprintf("%s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describe(e.Endpoint))
 	}
-	_, err := fmt.Fprintf(os.Stdout, "%s  %s  %s  %s\n", time.Now().Format(time.TimeOnly), sign, describe(e.Endpoint), show.Clean(e.Endpoint.Owner))
+	for _, more := range []string{e.By, e.Why} {
+		if more != "" {
+			line += "  " + more
+		}
+	}
+	_, err := fmt.Fprintln(os.Stdout, show.Clean(line))
 	return err
+}
+
+// signs begin the lines of changes.
+var signs = map[string]string{
+	registry.Made.String(): "+", registry.Renewed.String(): "~", registry.Ended.String(): "-", registry.Refused.String(): "!",
 }

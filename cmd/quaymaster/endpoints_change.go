@@ -1,67 +1,126 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/registry/filestore"
+	"github.com/quaymaster/quaymaster/internal/show"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
+// addFlags are the flags of endpoints add.
+type addFlags struct {
+	annotation, from, warmStart string
+
+	permanent bool
+	ttl       time.Duration
+	pid       int32
+}
+
 func newAdd(t *target) *cobra.Command {
-	var annotation, from string
+	var f addFlags
 	cmd := &cobra.Command{
-		Use:   "add onc PROGRAM VERSION NETID ADDRESS | --from FILE",
+		Use:   "add onc PROGRAM VERSION NETID ADDRESS | --from FILE | --from-warm-start DIR",
 		Short: "Register endpoints",
 		Long: `Add registers a program and version at an address, with you as the owner.
 PROGRAM is a number (100005, 0x20000001) or a name of the catalog (mountd);
 NETID is udp, tcp, udp6, tcp6 or local; ADDRESS is ADDRESS:PORT, *:PORT for
 every address of this host, or the path of a local socket.
 
+A registration stands while something listens there, which may take 10 seconds
+to begin. With --pid it stands while that process runs, with --ttl for that
+time, with --permanent until it is removed, which is for root.
+
 FILE holds many, all or none of which are registered: a YAML or JSON list with
-the keys that "endpoints -o json" prints; "-" is standard input.`,
+the keys that "endpoints -o json" prints; "-" is standard input. DIR holds the
+files that rpcbind -w leaves at its end: rpcbind.xdr and portmap.xdr.`,
 		Example: `  quaymaster endpoints add onc 100005 3 tcp 0.0.0.0:20048 --annotation 'mounts of fs1'
-  quaymaster endpoints -o json > rows.json && quaymaster endpoints add --from rows.json`,
+  quaymaster endpoints add onc nfs 3 tcp 10.0.0.9:2049 --permanent
+  quaymaster endpoints -o json > rows.json && quaymaster endpoints add --from rows.json
+  quaymaster endpoints add --from-warm-start /run/rpcbind`,
 		Args: atMost(5),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rows, err := rowsToAdd(args, annotation, from)
+			a, err := f.addition(cmd, args)
 			if err != nil {
 				return err
 			}
-			return t.add(cmd.Context(), rows)
+			return t.add(cmd.Context(), a)
 		},
 	}
-	cmd.Flags().StringVar(&annotation, "annotation", "", "free `text` beside the registration")
-	cmd.Flags().StringVar(&from, "from", "", "register what `FILE` lists")
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.annotation, "annotation", "", "free `text` beside the registration")
+	flags.StringVar(&f.from, "from", "", "register what `FILE` lists")
+	flags.StringVar(&f.warmStart, "from-warm-start", "", "register what rpcbind left in `DIR`")
+	flags.BoolVar(&f.permanent, "permanent", false, "until it is removed, also after the host starts again; for root")
+	flags.DurationVar(&f.ttl, "ttl", 0, "for this `time`: 90s, 1h; the same again begins it anew")
+	flags.Int32Var(&f.pid, "pid", 0, "while the process with this `number` runs")
 	return cmd
 }
 
-func rowsToAdd(args []string, annotation, from string) ([]endpoint.Document, error) {
+// addition returns what to register.
+func (f *addFlags) addition(cmd *cobra.Command, args []string) (control.Addition, error) {
+	a := control.Addition{Permanent: f.permanent, TTL: int64(f.ttl / time.Second), PID: f.pid}
+	err := errors.Join(oneOf(cmd, "permanent", "ttl", "pid"), oneOf(cmd, "from", "from-warm-start"))
 	switch {
-	case from != "" && len(args) > 0:
-		return nil, usagef("--from: the file says what to register: leave %q out", strings.Join(args, " "))
-	case from != "" && annotation != "":
-		return nil, usagef("--from: the file has annotations of its own: leave --annotation out")
-	case from != "":
-		return readRows(from)
+	case err != nil:
+		return a, err
+	case cmd.Flags().Changed("ttl") && (f.ttl < time.Second || f.ttl > control.MaxTTL || f.ttl%time.Second != 0):
+		return a, usagef("--ttl %s: want whole seconds, from 1s to %dh; --permanent stays longer", f.ttl, control.MaxTTL/time.Hour)
+	case cmd.Flags().Changed("pid") && f.pid < 1:
+		return a, usagef("--pid %d: want the number of a process", f.pid)
+	}
+	a.Endpoints, err = f.rows(args)
+	return a, err
+}
+
+// oneOf refuses flags of which at most one can be meant.
+func oneOf(cmd *cobra.Command, names ...string) error {
+	var given []string
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	if len(given) > 1 {
+		return usagef("%s: choose one", strings.Join(given, " and "))
+	}
+	return nil
+}
+
+// rows returns the endpoints to register.
+func (f *addFlags) rows(args []string) ([]endpoint.Document, error) {
+	switch file := cmp.Or(f.from, f.warmStart); {
+	case file != "" && len(args) > 0:
+		return nil, usagef("%s says what to register: leave %q out", file, strings.Join(args, " "))
+	case file != "" && f.annotation != "":
+		return nil, usagef("--annotation goes with one registration, not with a file of them")
+	case f.warmStart != "":
+		return f.warmRows()
+	case f.from != "":
+		return readRows(f.from)
 	case len(args) != 5:
-		return nil, usagef("want onc PROGRAM VERSION NETID ADDRESS, or --from FILE")
+		return nil, usagef("want onc PROGRAM VERSION NETID ADDRESS, --from FILE or --from-warm-start DIR")
 	}
 	i, netid, err := parseInterface(args[:4])
 	if err != nil {
 		return nil, err
 	}
-	d := endpoint.Document{Dialect: args[0], Program: i.Program, Version: i.Version, NetID: netid.String(), Annotation: annotation}
+	d := endpoint.Document{Dialect: args[0], Program: i.Program, Version: i.Version, NetID: netid.String(), Annotation: f.annotation}
 	if d.Address, d.Port, err = parseAddress(netid, args[4]); err != nil {
 		return nil, err
 	}
@@ -71,17 +130,30 @@ func rowsToAdd(args []string, annotation, from string) ([]endpoint.Document, err
 	return []endpoint.Document{d}, nil
 }
 
-func (t *target) add(ctx context.Context, rows []endpoint.Document) error {
+// warmRows returns what rpcbind left, and tells of what it left that cannot be registered.
+func (f *addFlags) warmRows() ([]endpoint.Document, error) {
+	rows, notes, err := readWarmStart(f.warmStart)
+	if err != nil {
+		return nil, fmt.Errorf("--from-warm-start: %w", err)
+	}
+	for _, n := range notes {
+		fmt.Fprintf(os.Stderr, "quaymaster: %s\n", show.Clean(n))
+	}
+	return rows, nil
+}
+
+func (t *target) add(ctx context.Context, a control.Addition) error {
 	client, path, err := t.client()
 	if err != nil {
 		return err
 	}
-	l, err := client.Add(ctx, rows)
+	l, err := client.Add(ctx, a)
 	if err != nil {
 		return t.explain(path, err)
 	}
 	for i := range l.Endpoints {
-		if _, err := fmt.Printf("%s  %s\n", l.Endpoints[i].ID, describe(&l.Endpoints[i])); err != nil {
+		d := &l.Endpoints[i]
+		if _, err := fmt.Printf("%s  %s  %s\n", d.ID, describe(d), evidence(d, time.Now())); err != nil {
 			return err
 		}
 	}
@@ -136,7 +208,7 @@ func parseInterface(args []string) (endpoint.Interface, rpcbind.NetID, error) {
 	if args[0] != endpoint.ONC.String() {
 		return none, 0, usagef("dialect %q: want onc", args[0])
 	}
-	program, err := parseProgram(args[1])
+	program, err := filestore.ParseProgram(args[1])
 	if err != nil {
 		return none, 0, usagef("%w", err)
 	}
@@ -153,29 +225,6 @@ func parseInterface(args []string) (endpoint.Interface, rpcbind.NetID, error) {
 		return none, 0, usagef("netid %q: want udp, tcp, udp6, tcp6 or local", args[3])
 	}
 	return i, netid, nil
-}
-
-// parseProgram reads a program number, decimal or 0x, or a name of the catalog.
-func parseProgram(s string) (uint32, error) {
-	digits, base := s, 10
-	if hex, ok := strings.CutPrefix(s, "0x"); ok {
-		digits, base = hex, 16
-	}
-	if n, err := strconv.ParseUint(digits, base, 32); err == nil {
-		return uint32(n), nil
-	}
-	if p, ok := catalog.Builtin().ProgramByName(s); ok {
-		return p.Number, nil
-	}
-	var known []string
-	for p := range catalog.Builtin().Programs() {
-		known = append(known, p.Name)
-		known = append(known, p.Aliases...)
-	}
-	if near, ok := config.Suggest(s, known); ok {
-		return 0, fmt.Errorf("program %q is neither a number nor known; did you mean %q?", s, near)
-	}
-	return 0, fmt.Errorf("program %q is neither a number from 0 to 4294967295 nor a name of the catalog", s)
 }
 
 // parseAddress reads ADDRESS:PORT, *:PORT or a path, as the transport has it.
@@ -201,31 +250,6 @@ func parseAddress(n rpcbind.NetID, s string) (string, uint16, error) {
 	return a.Addr().String(), a.Port(), nil
 }
 
-// A fileRow is an endpoint in a file: what endpoint.Document prints, with names
-// for programs, and without belief in what only the daemon can know.
-type fileRow struct {
-	Dialect    string      `yaml:"dialect"`
-	Program    fileProgram `yaml:"program"`
-	Version    uint32      `yaml:"version"`
-	NetID      string      `yaml:"netid"`
-	Address    string      `yaml:"address"`
-	Port       uint16      `yaml:"port"`
-	Annotation string      `yaml:"annotation"`
-
-	ID    string `yaml:"id"`    // not believed
-	Owner string `yaml:"owner"` // not believed
-	UID   uint32 `yaml:"uid"`   // not believed
-	Since string `yaml:"since"` // not believed
-}
-
-type fileProgram uint32
-
-func (p *fileProgram) UnmarshalText(b []byte) error {
-	n, err := parseProgram(string(b))
-	*p = fileProgram(n)
-	return err
-}
-
 // readRows reads a file of endpoints. The mapper's own rows are left out, so
 // that what one daemon printed can be given to another.
 func readRows(name string) ([]endpoint.Document, error) {
@@ -233,33 +257,15 @@ func readRows(name string) ([]endpoint.Document, error) {
 	if err != nil {
 		return nil, usagef("--from: %w", err)
 	}
-	var rows []fileRow
-	file, err := config.Decode(name, text, &rows)
+	regs, err := filestore.Parse(name, text)
 	if err != nil {
 		return nil, err
 	}
-	var mistakes config.Mistakes
-	var all []endpoint.Document
-	for i, r := range rows {
-		if r.Dialect == "" {
-			r.Dialect = endpoint.ONC.String()
-		}
-		if r.Program == rpcbind.Program {
-			continue
-		}
-		d := endpoint.Document{
-			Dialect: r.Dialect, Program: uint32(r.Program), Version: r.Version, NetID: r.NetID,
-			Address: r.Address, Port: r.Port, Annotation: r.Annotation,
-		}
-		if _, err := d.Registration(); err != nil {
-			mistakes = append(mistakes, file.Mistake(fmt.Sprintf("$[%d]", i), "%v", err))
-		}
-		all = append(all, d)
+	rows := make([]endpoint.Document, 0, len(regs))
+	for i := range regs {
+		rows = append(rows, regs[i].Document(""))
 	}
-	if len(mistakes) > 0 {
-		return nil, mistakes
-	}
-	return all, nil
+	return rows, nil
 }
 
 func readFile(name string) ([]byte, error) {

@@ -33,24 +33,39 @@ func place(d *endpoint.Document) string {
 	return netip.AddrPortFrom(addr, d.Port).String()
 }
 
+// evidence returns why a registration is believed, for people.
+func evidence(d *endpoint.Document, now time.Time) string {
+	switch {
+	case d.Evidence == endpoint.Process.String() && d.PID != 0:
+		return fmt.Sprintf("process %d", d.PID)
+	case d.Evidence == endpoint.Lease.String() && d.Until != nil:
+		layout := "15:04"
+		if d.Until.Sub(now) >= 24*time.Hour {
+			layout = time.DateOnly
+		}
+		return "lease until " + d.Until.Local().Format(layout)
+	}
+	return d.Evidence
+}
+
 // describe returns a registration in one line, without its owner.
 func describe(d *endpoint.Document) string {
 	return show.Clean(strings.TrimSpace(fmt.Sprintf("%s %d version %d  %s %s  %s", programName(d.Program), d.Program, d.Version, d.NetID, place(d), d.Annotation)))
 }
 
 // printWide shows every registration in a row of its own.
-func printWide(s show.Screen, rows []endpoint.Document) error {
+func printWide(s show.Screen, rows []endpoint.Document, now time.Time) error {
 	rows = slices.Clone(rows)
 	slices.SortStableFunc(rows, func(a, b endpoint.Document) int {
 		return cmp.Or(cmp.Compare(a.Program, b.Program), cmp.Compare(a.Version, b.Version))
 	})
 	t := show.NewTable(show.Column{Head: "id"}, show.Column{Head: "interface"}, show.Column{Right: true}, show.Column{Head: "version", Right: true},
-		show.Column{Head: "transport"}, show.Column{Head: "endpoint"}, show.Column{Head: "owner"}, show.Column{Head: "since"},
+		show.Column{Head: "transport"}, show.Column{Head: "endpoint"}, show.Column{Head: "owner"}, show.Column{Head: "evidence"}, show.Column{Head: "since"},
 		show.Column{Head: "annotation", Shrink: true})
 	for i := range rows {
 		d := &rows[i]
 		t.Add(d.ID, programName(d.Program), strconv.FormatUint(uint64(d.Program), 10), strconv.FormatUint(uint64(d.Version), 10),
-			d.NetID, place(d), d.Owner, d.Since.Local().Format(time.DateTime), d.Annotation)
+			d.NetID, place(d), d.Owner, evidence(d, now), d.Since.Local().Format(time.DateTime), d.Annotation)
 	}
 	return t.Print(s)
 }
@@ -60,6 +75,7 @@ type fold struct {
 	program  uint32
 	place    string
 	owner    string
+	evidence string
 	note     string
 	versions []uint32
 	netids   []string
@@ -68,12 +84,12 @@ type fold struct {
 
 // foldRows joins registrations of a program at one port by one owner: first the
 // transports of a version, then the versions that have the same transports.
-func foldRows(rows []endpoint.Document) []*fold {
+func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 	type key struct {
-		program            uint32
-		place, owner, note string
-		version            uint32
-		netids             string
+		program                      uint32
+		place, owner, evidence, note string
+		version                      uint32
+		netids                       string
 	}
 	join := func(folds []*fold, keyOf func(*fold) key, into func(to, from *fold)) []*fold {
 		index := map[key]*fold{}
@@ -95,16 +111,18 @@ func foldRows(rows []endpoint.Document) []*fold {
 	folds := make([]*fold, 0, len(rows))
 	for i := range rows {
 		d := &rows[i]
-		folds = append(folds, &fold{d.Program, place(d), d.Owner, d.Annotation, []uint32{d.Version}, []string{d.NetID}, d.Since})
+		folds = append(folds, &fold{d.Program, place(d), d.Owner, evidence(d, now), d.Annotation, []uint32{d.Version}, []string{d.NetID}, d.Since})
 	}
 	folds = join(folds,
-		func(f *fold) key { return key{f.program, f.place, f.owner, f.note, f.versions[0], ""} },
+		func(f *fold) key { return key{f.program, f.place, f.owner, f.evidence, f.note, f.versions[0], ""} },
 		func(to, from *fold) { to.netids = append(to.netids, from.netids...) })
 	for _, f := range folds {
 		slices.SortFunc(f.netids, byTransport)
 	}
 	folds = join(folds,
-		func(f *fold) key { return key{f.program, f.place, f.owner, f.note, 0, strings.Join(f.netids, " ")} },
+		func(f *fold) key {
+			return key{f.program, f.place, f.owner, f.evidence, f.note, 0, strings.Join(f.netids, " ")}
+		},
 		func(to, from *fold) { to.versions = append(to.versions, from.versions...) })
 	for _, f := range folds {
 		slices.Sort(f.versions)
@@ -130,9 +148,9 @@ func byTransport(a, b string) int {
 // printFolded shows the table that people look at, and a summary. Annotations
 // have a column if there are any.
 func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
-	folds := foldRows(rows)
+	folds := foldRows(rows, now)
 	columns := []show.Column{{Head: "interface"}, {Right: true}, {Head: "version"}, {Head: "transport"},
-		{Head: "endpoint"}, {Head: "owner"}, {Head: "since", Right: true}}
+		{Head: "endpoint"}, {Head: "owner"}, {Head: "evidence"}, {Head: "since", Right: true}}
 	annotated := slices.ContainsFunc(folds, func(f *fold) bool { return f.note != "" })
 	if annotated {
 		columns = append(columns, show.Column{Head: "annotation", Shrink: true})
@@ -140,7 +158,7 @@ func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
 	t := show.NewTable(columns...)
 	for _, f := range folds {
 		cells := []string{programName(f.program), strconv.FormatUint(uint64(f.program), 10), spans(f.versions), strings.Join(f.netids, " "),
-			f.place, f.owner, show.Age(now.Sub(f.since))}
+			f.place, f.owner, f.evidence, show.Age(now.Sub(f.since))}
 		if annotated {
 			cells = append(cells, f.note)
 		}

@@ -17,7 +17,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
 func tableRow(program, version uint32, netid, address string, port uint16) endpoint.Document {
 	return endpoint.Document{
 		ID: "5f0c9a31b2d4", Dialect: "onc", Program: program, Version: version, NetID: netid,
-		Address: address, Port: port, Owner: "root", Since: noon.Add(-time.Hour),
+		Address: address, Port: port, Owner: "root", Evidence: "listening", Since: noon.Add(-time.Hour),
 	}
 }
 
@@ -51,6 +51,14 @@ func TestFoldedTable(t *testing.T) {
 	differ[4].Port = 2001
 	old := []endpoint.Document{tableRow(100003, 3, "tcp", "0.0.0.0", 2049), tableRow(100003, 4, "tcp", "0.0.0.0", 2049)}
 	old[0].Since, old[1].Since = noon.Add(-12*24*time.Hour), noon.Add(-90*time.Second)
+	var believed []endpoint.Document
+	for i, evidence := range []string{"listening", "waiting", "process", "lease", "lease", "permanent", "unchecked"} {
+		d := tableRow(7, uint32(i), "tcp", "0.0.0.0", 2000)
+		d.Evidence = evidence
+		believed = append(believed, d)
+	}
+	soon, later := noon.Add(90*time.Minute), noon.Add(48*time.Hour)
+	believed[1].Until, believed[2].PID, believed[3].Until, believed[4].Until = &soon, 1310, &soon, &later
 	hostile := []endpoint.Document{tableRow(7, 1, "local", "/run/\x1b[31m", 0)}
 	hostile[0].Annotation, hostile[0].Owner = "a\nb", "\u202eevil"
 	for _, tt := range []struct {
@@ -59,58 +67,70 @@ func TestFoldedTable(t *testing.T) {
 		want string
 	}{
 		{"nothing", nil, `
-INTERFACE    VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
+INTERFACE    VERSION  TRANSPORT  ENDPOINT  OWNER  EVIDENCE  SINCE
 
 0 interfaces, 0 endpoints        (-o wide adds the ids)
 `},
 		{"versions and transports of one port", mountd(), `
-INTERFACE          VERSION  TRANSPORT          ENDPOINT  OWNER  SINCE
-mountd     100005  1-3      tcp tcp6 udp udp6  *:20048   root      1h
+INTERFACE          VERSION  TRANSPORT          ENDPOINT  OWNER  EVIDENCE   SINCE
+mountd     100005  1-3      tcp tcp6 udp udp6  *:20048   root   listening     1h
 
 1 interface, 4 endpoints        (-o wide adds the ids)
 `},
 		{"another port, another row", statd, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
-status     100024  1        tcp tcp6   *:663     root      1h
-status     100024  1        udp udp6   *:662     root      1h
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  EVIDENCE   SINCE
+status     100024  1        tcp tcp6   *:663     root   listening     1h
+status     100024  1        udp udp6   *:662     root   listening     1h
 
 1 interface, 4 endpoints        (-o wide adds the ids)
 `},
 		{"versions in spans", gap, `
-INTERFACE     VERSION           TRANSPORT  ENDPOINT        OWNER  SINCE
-—          7  1-2,9,4294967295  tcp        127.0.0.1:2000  root      1h
+INTERFACE     VERSION           TRANSPORT  ENDPOINT        OWNER  EVIDENCE   SINCE
+—          7  1-2,9,4294967295  tcp        127.0.0.1:2000  root   listening     1h
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `},
 		{"owner, annotation and address stay apart", differ, `
-INTERFACE             VERSION  TRANSPORT  ENDPOINT        OWNER  SINCE  ANNOTATION
-—          536870913  0        tcp        *:2000          root      1h  —
-—          536870913  1        tcp        *:2000          4711      1h  —
-—          536870913  2        tcp        *:2000          root      1h  mine
-—          536870913  3        tcp        192.0.2.1:2000  root      1h  —
-—          536870913  4        tcp        *:2001          root      1h  —
+INTERFACE             VERSION  TRANSPORT  ENDPOINT        OWNER  EVIDENCE   SINCE  ANNOTATION
+—          536870913  0        tcp        *:2000          root   listening     1h  —
+—          536870913  1        tcp        *:2000          4711   listening     1h  —
+—          536870913  2        tcp        *:2000          root   listening     1h  mine
+—          536870913  3        tcp        192.0.2.1:2000  root   listening     1h  —
+—          536870913  4        tcp        *:2001          root   listening     1h  —
 
 1 interface, 3 endpoints        (-o wide adds the ids)
 `},
 		{"the age of the oldest", old, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE
-nfs        100003  3-4      tcp        *:2049    root     12d
+INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  EVIDENCE   SINCE
+nfs        100003  3-4      tcp        *:2049    root   listening    12d
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `},
 		{"by program, local last", []endpoint.Document{
 			tableRow(100005, 3, "tcp6", "2001:db8::1", 20048), tableRow(100000, 4, "local", "/run/rpcbind.sock", 0), tableRow(100000, 4, "udp", "0.0.0.0", 111),
 		}, `
-INTERFACE          VERSION  TRANSPORT  ENDPOINT             OWNER  SINCE
-rpcbind    100000  4        udp        *:111                root      1h
-rpcbind    100000  4        local      /run/rpcbind.sock    root      1h
-mountd     100005  3        tcp6       [2001:db8::1]:20048  root      1h
+INTERFACE          VERSION  TRANSPORT  ENDPOINT             OWNER  EVIDENCE   SINCE
+rpcbind    100000  4        udp        *:111                root   listening     1h
+rpcbind    100000  4        local      /run/rpcbind.sock    root   listening     1h
+mountd     100005  3        tcp6       [2001:db8::1]:20048  root   listening     1h
 
 2 interfaces, 3 endpoints        (-o wide adds the ids)
 `},
+		{"every evidence", believed, `
+INTERFACE     VERSION  TRANSPORT  ENDPOINT  OWNER  EVIDENCE                SINCE
+—          7  0        tcp        *:2000    root   listening                  1h
+—          7  1        tcp        *:2000    root   waiting                    1h
+—          7  2        tcp        *:2000    root   process 1310               1h
+—          7  3        tcp        *:2000    root   lease until 13:30          1h
+—          7  4        tcp        *:2000    root   lease until 2026-11-24     1h
+—          7  5        tcp        *:2000    root   permanent                  1h
+—          7  6        tcp        *:2000    root   unchecked                  1h
+
+1 interface, 1 endpoint        (-o wide adds the ids)
+`},
 		{"foreign text", hostile, `
-INTERFACE     VERSION  TRANSPORT  ENDPOINT       OWNER       SINCE  ANNOTATION
-—          7  1        local      /run/\x1b[31m  \u202eevil     1h  a\x0ab
+INTERFACE     VERSION  TRANSPORT  ENDPOINT       OWNER       EVIDENCE   SINCE  ANNOTATION
+—          7  1        local      /run/\x1b[31m  \u202eevil  listening     1h  a\x0ab
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `},
@@ -133,14 +153,14 @@ func TestWideTable(t *testing.T) {
 		tableRow(7, 1, "local", "@x", 0),
 	}
 	rows[0].Annotation = "mounts of fs1"
-	const want = `ID            INTERFACE          VERSION  TRANSPORT  ENDPOINT        OWNER  SINCE                ANNOTATION
-5f0c9a31b2d4  —               7        1  local      @x              root   2026-11-22 11:00:00  —
-5f0c9a31b2d4  mountd     100005        1  tcp        10.0.0.9:20048  root   2026-11-22 11:00:00  —
-5f0c9a31b2d4  mountd     100005        3  tcp6       *:20048         root   2026-11-22 11:00:00  mounts of fs1
-5f0c9a31b2d4  mountd     100005        3  udp        *:20048         root   2026-11-22 11:00:00  —
+	const want = `ID            INTERFACE          VERSION  TRANSPORT  ENDPOINT        OWNER  EVIDENCE   SINCE                ANNOTATION
+5f0c9a31b2d4  —               7        1  local      @x              root   listening  2026-11-22 11:00:00  —
+5f0c9a31b2d4  mountd     100005        1  tcp        10.0.0.9:20048  root   listening  2026-11-22 11:00:00  —
+5f0c9a31b2d4  mountd     100005        3  tcp6       *:20048         root   listening  2026-11-22 11:00:00  mounts of fs1
+5f0c9a31b2d4  mountd     100005        3  udp        *:20048         root   listening  2026-11-22 11:00:00  —
 `
 	var out strings.Builder
-	if err := printWide(show.Screen{Writer: &out}, rows); err != nil {
+	if err := printWide(show.Screen{Writer: &out}, rows, noon); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, out.String()); diff != "" {
@@ -155,8 +175,8 @@ func TestWideTable(t *testing.T) {
 func TestNarrowTable(t *testing.T) {
 	rows := mountd()[:1]
 	rows[0].Annotation = "a long annotation that does not fit"
-	const want = `INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  SINCE  ANNOTATION
-mountd     100005  1        udp        *:20048   root      1h  a long an…
+	const want = `INTERFACE          VERSION  TRANSPORT  ENDPOINT  OWNER  EVIDENCE   SINCE  ANNOTATION
+mountd     100005  1        udp        *:20048   root   listening     1h  a long an…
 
 1 interface, 1 endpoint        (-o wide adds the ids)
 `

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"io"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // intendedDifferences are the lines of rpcinfo that differ on purpose from what it prints with
@@ -42,6 +46,7 @@ func TestRPCInfoSameAsRPCBind(t *testing.T) {
 		t.Run(mapper, func(t *testing.T) {
 			nstest.TmpFS(t, "/run") // one mapper's socket is not the other's
 			startMapper(t, mapper)
+			listenWhere(t, rootRegisters+nobodyRegisters)
 			seen[mapper] = observe(t, programs)
 		})
 	}
@@ -54,6 +59,54 @@ func TestRPCInfoSameAsRPCBind(t *testing.T) {
 			t.Errorf("%s (-rpcbind +quaymaster):\n%s", want[i].Command, diff)
 		}
 	}
+}
+
+// listenWhere listens wherever the registrations say, or quaymaster would not believe them for long.
+func listenWhere(t *testing.T, registrations string) {
+	t.Helper()
+	open := map[string]bool{}
+	for line := range strings.Lines(registrations) {
+		words := strings.Fields(line)
+		if len(words) != 5 || !strings.HasSuffix(words[0], "set") || strings.HasSuffix(words[0], "unset") {
+			continue
+		}
+		netid, at := words[3], words[4]
+		if words[0] == "set" && netid != "local" { // the last two parts of a universal address are the port
+			a, err := rpcbind.ParseUniversalAddress(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at = strconv.Itoa(int(a.Port()))
+		}
+		if open[netid+at] {
+			continue
+		}
+		open[netid+at] = true
+		t.Cleanup(listenAt(t, netid, at))
+	}
+}
+
+// listenAt listens on every address at a port, or at the path of a local socket.
+func listenAt(t *testing.T, netid, at string) (stop func()) {
+	t.Helper()
+	network, address := netid, ":"+at
+	switch netid {
+	case "tcp", "udp":
+		network += "4"
+	case "local":
+		network, address = "unix", at
+	}
+	var c io.Closer
+	var err error
+	if strings.HasPrefix(netid, "udp") {
+		c, err = net.ListenPacket(network, address)
+	} else {
+		c, err = net.Listen(network, address)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { c.Close() }
 }
 
 // An observation is what a command said, in the form in which it is compared.

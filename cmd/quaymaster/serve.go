@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quaymaster/quaymaster/internal/daemon"
+	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
 // serveFlags are the flags of serve; those of the options stand in o.
@@ -29,7 +30,8 @@ func newServe() *cobra.Command {
 this host register. It stays in the foreground and logs to standard error.
 
 It takes sockets from systemd (rpcbind.socket works as it is) and says READY=1
-when every socket answers. SIGTERM and SIGINT end it.`,
+when every socket answers. SIGHUP has the configuration file and the permanent
+registrations read again. SIGTERM and SIGINT end it.`,
 		Example: `  quaymaster serve --dev                        try it: loopback, no root
   quaymaster serve                              as root, when rpcbind is stopped
   quaymaster serve --listen-onc 192.0.2.1       one address instead of all
@@ -44,7 +46,11 @@ when every socket answers. SIGTERM and SIGINT end it.`,
 	flags.StringVar(&f.o.ONCSocket, "onc-socket", "", "`path` of the local socket (default "+daemon.SystemONCSocket+"); an abstract one of that name stands beside it")
 	flags.StringVar(&f.o.Control, "control", "", "`path` of the control socket (default "+daemon.SystemControl+")")
 	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags override it")
-	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open")
+	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open (default quaymaster, if root starts it and there is one)")
+	flags.StringVar(&f.o.State, "state", "", "`path` of the journal, from which registrations survive a restart (default "+daemon.SystemState+"), or \"memory\" for none")
+	flags.StringVar(&f.o.PermanentFile, "permanent-file", "", "`path` of the permanent registrations (default "+daemon.SystemPermanentFile+")")
+	flags.StringVar(&f.o.Liveness, "liveness", "", "whether to look if anything listens, `on|off`; off believes registrations unseen (default on)")
+	flags.DurationVar(&f.o.Grace, "grace", registry.DefaultGrace, "`time` for which nothing may listen yet at what was registered, 1s to 1h")
 	flags.BoolVar(&f.o.KeepGoing, "keep-going", false, "serve what can be opened when something cannot")
 	flags.StringVar(&f.o.LogLevel, "log-level", "", "`level`: debug, info, warn or error (default info)")
 	flags.StringVar(&f.o.LogFormat, "log-format", "", "`format`: text or json (default text)")
@@ -53,6 +59,9 @@ when every socket answers. SIGTERM and SIGINT end it.`,
 
 // options returns the configuration file's options with the flags' before them.
 func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
+	if f.o.Grace == 0 { // the default is not
+		return f.o, usagef("grace 0s: want 1s to 1h")
+	}
 	if f.config == "" {
 		return f.o, nil
 	}
@@ -66,13 +75,17 @@ func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
 	}
 	o.Dev = f.o.Dev
 	for name, set := range map[string]func(){
-		"listen-onc": func() { o.ListenONC = f.o.ListenONC },
-		"onc-socket": func() { o.ONCSocket = f.o.ONCSocket },
-		"control":    func() { o.Control = f.o.Control },
-		"user":       func() { o.User = f.o.User },
-		"keep-going": func() { o.KeepGoing = f.o.KeepGoing },
-		"log-level":  func() { o.LogLevel = f.o.LogLevel },
-		"log-format": func() { o.LogFormat = f.o.LogFormat },
+		"listen-onc":     func() { o.ListenONC = f.o.ListenONC },
+		"onc-socket":     func() { o.ONCSocket = f.o.ONCSocket },
+		"control":        func() { o.Control = f.o.Control },
+		"user":           func() { o.User = f.o.User },
+		"state":          func() { o.State = f.o.State },
+		"permanent-file": func() { o.PermanentFile = f.o.PermanentFile },
+		"liveness":       func() { o.Liveness = f.o.Liveness },
+		"grace":          func() { o.Grace = f.o.Grace },
+		"keep-going":     func() { o.KeepGoing = f.o.KeepGoing },
+		"log-level":      func() { o.LogLevel = f.o.LogLevel },
+		"log-format":     func() { o.LogFormat = f.o.LogFormat },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()
@@ -110,6 +123,6 @@ func printDev(w io.Writer, dir string, where []string, control string) {
 	fmt.Fprintf(w, "  control   %s\n", home(control))
 	fmt.Fprintf(w, "try, in another terminal:\n")
 	fmt.Fprintf(w, "  %s endpoints --dev\n", self())
-	fmt.Fprintf(w, "  %s endpoints add onc 0x20000001 1 tcp 127.0.0.1:8000 --dev\n", self())
+	fmt.Fprintf(w, "  %s endpoints add onc 0x20000001 1 tcp 127.0.0.1:8000 --ttl 1h --dev\n", self())
 	fmt.Fprintf(w, "  %s endpoints --dev --watch\n", self())
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -36,13 +37,53 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	return daemon.Run(ctx, o, env, log, func(l daemon.Listening) {
+	return daemon.Run(ctx, o, env, log, reloads(ctx, cmd, f, o, log), func(l daemon.Listening) {
 		if o.Dev {
 			printDev(os.Stdout, o.StateDir, places(l), l.Control)
 			return
 		}
 		log.Info("serving", "version", version, "onc", places(l), "control", l.Control)
 	})
+}
+
+// reloads returns the options as they are read again on SIGHUP. From a bad file
+// none are taken.
+func reloads(ctx context.Context, cmd *cobra.Command, f *serveFlags, o daemon.Options, log *slog.Logger) <-chan daemon.Options {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	out := make(chan daemon.Options)
+	go func() {
+		defer signal.Stop(hangup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+			}
+			o = reread(cmd, f, o, log)
+			select {
+			case <-ctx.Done():
+			case out <- o:
+			}
+		}
+	}()
+	return out
+}
+
+// reread returns the options as they are now, or with a mistake as they were.
+func reread(cmd *cobra.Command, f *serveFlags, old daemon.Options, log *slog.Logger) daemon.Options {
+	o, err := f.options(cmd)
+	if err == nil {
+		err = o.Check()
+	}
+	switch {
+	case err != nil:
+		log.Error("configuration stays as it was", "err", err)
+		return old
+	case f.config != "":
+		log.Info("configuration read again: networks and limits apply at once, the rest with the next start", "file", f.config)
+	}
+	return o
 }
 
 // places returns where the port mapper answers, for people: each address once,

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
@@ -40,10 +41,10 @@ func (c *Client) List(ctx context.Context) (Listing, error) {
 	return l, c.do(ctx, http.MethodGet, endpointsPath, nil, &l)
 }
 
-// Add registers the endpoints, all or none, and returns them as they stand.
-func (c *Client) Add(ctx context.Context, endpoints []endpoint.Document) (Listing, error) {
+// Add registers endpoints, all or none, and returns them as they stand.
+func (c *Client) Add(ctx context.Context, a Addition) (Listing, error) {
 	var l Listing
-	return l, c.do(ctx, http.MethodPost, endpointsPath, Listing{Endpoints: endpoints}, &l)
+	return l, c.do(ctx, http.MethodPost, endpointsPath, a, &l)
 }
 
 // RemoveID ends the registration with that id.
@@ -75,7 +76,7 @@ func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		case hungUp(err):
 			return fmt.Errorf("%s: the daemon ended the connection", c.path)
 		case err != nil:
 			return fmt.Errorf("%s: %w", c.path, err)
@@ -117,11 +118,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	}
 	answer, err := c.http.Do(req)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op // without the address that HTTP made up
-		}
-		return nil, err
+		return nil, c.explain(err)
 	}
 	if answer.StatusCode < 300 {
 		return answer, nil
@@ -132,4 +129,26 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		return nil, fmt.Errorf("%s: %s", c.path, answer.Status)
 	}
 	return nil, &RefusedError{refusal}
+}
+
+// explain returns an error of a request without the address that HTTP made up.
+func (c *Client) explain(err error) error {
+	var op *net.OpError
+	switch {
+	case hungUp(err):
+		return fmt.Errorf("%s: the daemon ended the connection without an answer: it may have ended, or have as many connections as it takes", c.path)
+	case errors.As(err, &op):
+		return op
+	}
+	return err
+}
+
+// hungUp tells whether an error means that the daemon closed the connection.
+func hungUp(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

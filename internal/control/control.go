@@ -4,14 +4,17 @@
 //
 //	GET    /v1/endpoints                what is registered: a [Listing]
 //	GET    /v1/endpoints?watch=true     a line of JSON for every [Event]
-//	POST   /v1/endpoints                registers the endpoints of a [Listing], all or none
+//	POST   /v1/endpoints                registers what an [Addition] lists, all or none
 //	DELETE /v1/endpoints/ID             ends one registration
 //	DELETE /v1/endpoints?dialect=onc&program=P&version=V&netid=N   ends those of an interface
+//	GET    /v1/counters                 [Counters]
 //
 // A refusal is a [Refusal] with a status of 400 and more.
 package control
 
 import (
+	"time"
+
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
@@ -21,14 +24,32 @@ type Listing struct {
 	Endpoints []endpoint.Document `json:"endpoints"`
 }
 
-// An Event is a change of the registry, or with "snapshot" all of it, after
-// which changes are counted from Seq on without gaps.
-type Event struct {
-	Event     string              `json:"event"` // snapshot, added, removed
-	Seq       uint64              `json:"seq"`
-	Endpoint  *endpoint.Document  `json:"endpoint,omitempty"`  // added or removed
-	Endpoints []endpoint.Document `json:"endpoints,omitempty"` // of a snapshot, oldest first
+// An Addition is what to register, and why it is to be believed: of Permanent,
+// TTL and PID one at most. Without any it is while something listens there.
+type Addition struct {
+	Endpoints []endpoint.Document `json:"endpoints"`
+	Permanent bool                `json:"permanent,omitempty"` // until it is removed; for root
+	TTL       int64               `json:"ttl,omitempty"`       // seconds of a lease; at most [MaxTTL]
+	PID       int32               `json:"pid,omitempty"`       // while this process of the caller's runs
 }
+
+// MaxTTL is the longest lease that can be asked for: 30 days.
+const MaxTTL = 30 * 24 * time.Hour
+
+// An Event is a change of the registry, or with "snapshot" all of it, after
+// which changes are counted from Seq on without gaps. Refusals change nothing
+// and have the number of the last change.
+type Event struct {
+	Event     string              `json:"event"` // snapshot, made, renewed, ended, refused
+	Seq       uint64              `json:"seq"`
+	Endpoint  *endpoint.Document  `json:"endpoint,omitempty"`  // of the registration; with no id where it was refused
+	Endpoints []endpoint.Document `json:"endpoints,omitempty"` // of a snapshot, oldest first
+	By        string              `json:"by,omitempty"`        // user who did it or was refused; none: the evidence ended, or nobody knows
+	Why       string              `json:"why,omitempty"`       // why it ended or was refused
+}
+
+// Counters are numbers by name since the daemon began; docs/control.md has the names.
+type Counters map[string]uint64
 
 // A Refusal says why the daemon did not do what was asked: nothing of it is done.
 type Refusal struct {
@@ -37,6 +58,9 @@ type Refusal struct {
 
 const (
 	endpointsPath = "/v1/endpoints"
+	countersPath  = "/v1/counters"
+	// MaxWatchers is how many watches one user may have.
+	MaxWatchers = 16
 	// maxBody is the most bytes of a request: some 40,000 registrations.
 	maxBody = 8 << 20
 )

@@ -26,6 +26,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -83,16 +84,17 @@ func document(program, version uint32, netid string, port uint16) endpoint.Docum
 	return endpoint.Document{Dialect: "onc", Program: program, Version: version, NetID: netid, Address: address, Port: port}
 }
 
-// mapperRow adds a row of the mapper's own.
-func mapperRow(t *testing.T, g *registry.Registry) {
+// withMapperRow returns a registry with a row of the mapper's own.
+func withMapperRow(t *testing.T) *registry.Registry {
 	t.Helper()
-	_, err := g.Add(endpoint.Registration{
-		Interface: endpoint.Program(rpcbind.Program, 4), Own: true,
-		Endpoint: endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.MustParseAddrPort("0.0.0.0:111")},
-	})
+	g, err := registry.Open(registry.Config{Own: []endpoint.Registration{{
+		Interface: endpoint.Program(rpcbind.Program, 4),
+		Endpoint:  endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.MustParseAddrPort("0.0.0.0:111")},
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g
 }
 
 // me returns the name of the user that runs the test, as a listing has it.
@@ -114,7 +116,7 @@ func TestAddListRemove(t *testing.T) {
 		document(100005, 3, "tcp", 20048), document(100005, 3, "tcp6", 20048), document(100005, 3, "udp", 20048),
 		{Dialect: "onc", Program: 7, Version: 1, NetID: "local", Address: "/run/x.sock", Annotation: "mine <&>"},
 	}
-	added, err := c.Add(ctx, asked)
+	added, err := c.Add(ctx, Addition{Endpoints: asked})
 	if err != nil || added.Seq != 4 || len(added.Endpoints) != 4 {
 		t.Fatalf("Add = %+v, %v, want 4 endpoints at change 4", added, err)
 	}
@@ -122,7 +124,7 @@ func TestAddListRemove(t *testing.T) {
 		if d.Owner != me() || d.UID != uint32(os.Getuid()) || d.Since.IsZero() {
 			t.Errorf("Add: owner %q, uid %d, since %v, want %q, %d and a time", d.Owner, d.UID, d.Since, me(), os.Getuid())
 		}
-		d.ID, d.Owner, d.UID, d.Since = "", "", 0, time.Time{}
+		d.ID, d.Owner, d.UID, d.Since, d.Evidence = "", "", 0, time.Time{}, ""
 		if diff := cmp.Diff(asked[i], d); diff != "" {
 			t.Errorf("Add (-asked +added):\n%s", diff)
 		}
@@ -131,7 +133,7 @@ func TestAddListRemove(t *testing.T) {
 	if diff := cmp.Diff(added, listed); err != nil || diff != "" {
 		t.Errorf("List: %v (-added +listed):\n%s", err, diff)
 	}
-	if again, err := c.Add(ctx, asked[:2]); err != nil || again.Seq != 4 || cmp.Diff(added.Endpoints[:2], again.Endpoints) != "" {
+	if again, err := c.Add(ctx, Addition{Endpoints: asked[:2]}); err != nil || again.Seq != 4 || cmp.Diff(added.Endpoints[:2], again.Endpoints) != "" {
 		t.Errorf("Add of what stands = %+v, %v, want it as it stands", again, err)
 	}
 
@@ -157,14 +159,13 @@ func TestAddListRemove(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	r := start(t, &Server{})
-	mapperRow(t, r.Registry)
+	r := start(t, &Server{Registry: withMapperRow(t)})
 	c, ctx := NewClient(r.path), t.Context()
-	if _, err := c.Add(ctx, []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}); err != nil {
+	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
 		t.Fatal(err)
 	}
 	add := func(docs ...endpoint.Document) func() error {
-		return func() error { _, err := c.Add(ctx, docs); return err }
+		return func() error { _, err := c.Add(ctx, Addition{Endpoints: docs}); return err }
 	}
 	for _, tt := range []struct {
 		name string
@@ -219,6 +220,7 @@ func TestRequests(t *testing.T) {
 		{"list with a body", "GET", "/v1/endpoints?watch=false", "null", 200, `{"seq":0,"endpoints":[]}`},
 		{"add nothing", "POST", "/v1/endpoints", `{"endpoints":[]}`, 200, `{"seq":0,"endpoints":[]}`},
 		{"blanks after the body", "POST", "/v1/endpoints", "{}\r\n\t ", 200, `{"seq":0,"endpoints":[]}`},
+		{"a form is not read", "GET", "/v1/endpoints", "--x\r\nContent-Disposition: form-data; name=\"watch\"\r\n\r\nperhaps\r\n--x--\r\n", 200, `{"seq":0,"endpoints":[]}`},
 		{"watch, but how", "GET", "/v1/endpoints?watch=perhaps", "", 400, "watch: want true or false"},
 		{"no body", "POST", "/v1/endpoints", "", 400, "body: EOF"},
 		{"garbage", "POST", "/v1/endpoints", "\x00\xff{{{", 400, "body: invalid character"},
@@ -245,6 +247,7 @@ func TestRequests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			req.Header.Set("Content-Type", "multipart/form-data; boundary=x") // what is sent is JSON all the same
 			answer, err := NewClient(r.path).http.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -302,12 +305,12 @@ func TestOwnership(t *testing.T) {
 	ctx := t.Context()
 	asked := document(8, 1, "tcp", 2000)
 	asked.Owner, asked.UID, asked.ID = "root", 0, "000000000001" // not believed
-	l, err := clientAs(t, 65534, r.path).Add(ctx, []endpoint.Document{asked})
+	l, err := clientAs(t, 65534, r.path).Add(ctx, Addition{Endpoints: []endpoint.Document{asked}})
 	if err != nil || len(l.Endpoints) != 1 || l.Endpoints[0].UID != 65534 || l.Endpoints[0].Owner != "nobody" || l.Endpoints[0].ID == asked.ID {
 		t.Fatalf("Add as nobody = %+v, %v, want a row of nobody's", l, err)
 	}
 	root := NewClient(r.path)
-	if _, err := root.Add(ctx, []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}); err != nil {
+	if _, err := root.Add(ctx, Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
 		t.Fatal(err)
 	}
 	id, _ := endpoint.ParseID(l.Endpoints[0].ID)
@@ -319,7 +322,7 @@ func TestOwnership(t *testing.T) {
 	}{
 		{
 			"a low port", 65534, func(c *Client) error {
-				_, err := c.Add(ctx, []endpoint.Document{document(9, 1, "udp", 1023)})
+				_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(9, 1, "udp", 1023)}})
 				return err
 			},
 			"onc 9 version 1 on udp 0.0.0.0:1023: not allowed: ports below 1024 are for root and for who listens there",
@@ -334,14 +337,14 @@ func TestOwnership(t *testing.T) {
 		},
 		{
 			"another user's place", 4711, func(c *Client) error {
-				_, err := c.Add(ctx, []endpoint.Document{document(8, 1, "tcp", 2001)})
+				_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
 				return err
 			},
 			"onc 8 version 1 on tcp 0.0.0.0:2001: registered already at tcp 0.0.0.0:2000 (owner: nobody)",
 		},
 		{"her own, by id", 65534, func(c *Client) error { return c.RemoveID(ctx, id) }, ""},
 		{"a user without a name", 4711, func(c *Client) error {
-			_, err := c.Add(ctx, []endpoint.Document{document(8, 1, "tcp", 2001)})
+			_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
 			return err
 		}, ""},
 		{
@@ -368,7 +371,7 @@ func TestLongListing(t *testing.T) {
 		docs[i] = document(300_000+uint32(i), 1, "tcp", 2000)
 		docs[i].Annotation = `<&> "quoted" é` // what encoders write in several ways
 	}
-	if l, err := c.Add(t.Context(), docs); err != nil || len(l.Endpoints) != n {
+	if l, err := c.Add(t.Context(), Addition{Endpoints: docs}); err != nil || len(l.Endpoints) != n {
 		t.Fatalf("Add = %d, %v, want %d", len(l.Endpoints), err, n)
 	}
 	answer, err := c.http.Get("http://quaymaster/v1/endpoints")
@@ -408,27 +411,26 @@ func next(t *testing.T, events <-chan Event, ended <-chan error) Event {
 }
 
 func TestWatch(t *testing.T) {
-	r := start(t, &Server{})
-	mapperRow(t, r.Registry)
+	r := start(t, &Server{Registry: withMapperRow(t)})
 	c, ctx := NewClient(r.path), t.Context()
 	events, ended := watch(t, c)
 	if e := next(t, events, ended); e.Event != "snapshot" || e.Seq != 1 || len(e.Endpoints) != 1 || e.Endpoint != nil {
 		t.Errorf("first event = %+v, want a snapshot of 1 at change 1", e)
 	}
-	added, err := c.Add(ctx, []endpoint.Document{document(7, 1, "tcp", 2000), document(7, 1, "udp", 2000)})
+	added, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000), document(7, 1, "udp", 2000)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range added.Endpoints {
 		e := next(t, events, ended)
-		if diff := cmp.Diff(Event{Event: "added", Seq: uint64(2 + i), Endpoint: &added.Endpoints[i]}, e); diff != "" {
+		if diff := cmp.Diff(Event{Event: "made", Seq: uint64(2 + i), Endpoint: &added.Endpoints[i], By: me()}, e); diff != "" {
 			t.Errorf("event (-want +got):\n%s", diff)
 		}
 	}
 	if err := c.Remove(ctx, endpoint.Program(7, 1), "udp"); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Event{Event: "removed", Seq: 4, Endpoint: &added.Endpoints[1]}, next(t, events, ended)); diff != "" {
+	if diff := cmp.Diff(Event{Event: "ended", Seq: 4, Endpoint: &added.Endpoints[1], By: me(), Why: "removed"}, next(t, events, ended)); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
 
@@ -472,10 +474,10 @@ func TestWatchOutlivesReadTimeout(t *testing.T) {
 			t.Fatalf("a request that does not end got %q, %v, want a timeout", answer, err)
 		}
 		conn.Close()
-		if _, err := NewClient(r.path).Add(t.Context(), []endpoint.Document{document(7, i, "tcp", 2000)}); err != nil {
+		if _, err := NewClient(r.path).Add(t.Context(), Addition{Endpoints: []endpoint.Document{document(7, i, "tcp", 2000)}}); err != nil {
 			t.Fatal(err)
 		}
-		if e := next(t, events, ended); e.Event != "added" || e.Endpoint.Version != i {
+		if e := next(t, events, ended); e.Event != "made" || e.Endpoint.Version != i {
 			t.Errorf("event = %+v, want version %d added", e, i)
 		}
 	}
@@ -492,8 +494,8 @@ func TestWatcherGone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			watched := &watchedListener{Listener: ln, closed: make(chan struct{}, 1)}
-			r := startAt(t, &Server{}, watched)
+			guard := transport.NewGuard(transport.Rules{})
+			r := startAt(t, &Server{}, guard.Listener(ln))
 			conn, err := net.Dial("unix", r.path)
 			if err != nil {
 				t.Fatal(err)
@@ -509,40 +511,9 @@ func TestWatcherGone(t *testing.T) {
 				text += string(b[:n])
 			}
 			conn.Close()
-			select {
-			case <-watched.closed:
-			case <-time.After(patience):
-				t.Error("the server keeps the watch of a client that is gone")
-			}
+			nstest.WaitFor(t, "the server to end the watch of a client that is gone", patience, func() bool { return guard.Counts().Open == 0 })
 		})
 	}
-}
-
-// A watchedListener tells when the server closes a connection.
-type watchedListener struct {
-	net.Listener
-	closed chan struct{} // has room for one
-}
-
-func (l *watchedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &watchedConn{c, l}, nil
-}
-
-type watchedConn struct {
-	net.Conn
-	l *watchedListener
-}
-
-func (c *watchedConn) Close() error {
-	select {
-	case c.l.closed <- struct{}{}:
-	default:
-	}
-	return c.Conn.Close()
 }
 
 func TestNoDaemon(t *testing.T) {

@@ -14,9 +14,11 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -26,9 +28,13 @@ import (
 // may be changed depends on the uid of the process that connected.
 type Server struct {
 	Registry *registry.Registry
+	Counters func() Counters
 	Log      *slog.Logger // not nil
 
 	readTimeout time.Duration // of a test; else that below
+
+	mu       sync.Mutex     // guards what follows
+	watchers map[uint32]int // by uid
 }
 
 const (
@@ -46,6 +52,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("POST "+endpointsPath, s.add)
 	mux.HandleFunc("DELETE "+endpointsPath, s.remove)
 	mux.HandleFunc("DELETE "+endpointsPath+"/{id}", s.removeID)
+	mux.HandleFunc("GET "+countersPath, s.counters)
 	var open sync.WaitGroup
 	timeout := cmp.Or(s.readTimeout, readTimeout)
 	h := &http.Server{
@@ -89,17 +96,17 @@ func (s *Server) withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peer)
 }
 
-// caller returns who may be made the owner of what the request registers.
-func caller(r *http.Request) (endpoint.Owner, error) {
+// caller returns who asks.
+func caller(r *http.Request) (*transport.Peer, error) {
 	peer, ok := r.Context().Value(peerKey{}).(*transport.Peer)
 	if !ok {
-		return endpoint.Owner{}, fmt.Errorf("the kernel does not say who asks: %w", registry.ErrRight)
+		return nil, fmt.Errorf("the kernel does not say who asks: %w", registry.ErrRight)
 	}
-	return endpoint.Owner{UID: peer.UID}, nil
+	return peer, nil
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	watch, err := strconv.ParseBool(cmp.Or(r.FormValue("watch"), "false"))
+	watch, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("watch"), "false")) // FormValue would read a body of any size
 	switch {
 	case err != nil:
 		refuse(w, errors.New("watch: want true or false"))
@@ -115,6 +122,15 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
+	peer, err := caller(r)
+	if err == nil {
+		err = s.begin(peer.UID)
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer s.end(peer.UID)
 	watcher := s.Registry.Watch()
 	defer watcher.Close()
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -133,20 +149,43 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// errBusy: one user has enough of something.
+var errBusy = errors.New("as many as one user may have")
+
+// begin counts a watch of a user.
+func (s *Server) begin(uid uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watchers[uid] >= MaxWatchers {
+		return fmt.Errorf("uid %d has %d watches, %w", uid, MaxWatchers, errBusy)
+	}
+	if s.watchers == nil {
+		s.watchers = map[uint32]int{}
+	}
+	s.watchers[uid]++
+	return nil
+}
+
+func (s *Server) end(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watchers[uid]--; s.watchers[uid] == 0 {
+		delete(s.watchers, uid)
+	}
+}
+
+func (s *Server) counters(w http.ResponseWriter, _ *http.Request) {
+	counters := Counters{}
+	if s.Counters != nil {
+		counters = s.Counters()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(counters)
+}
+
 func (s *Server) add(w http.ResponseWriter, r *http.Request) {
-	by, err := caller(r)
+	rows, err := s.register(http.MaxBytesReader(w, r.Body, maxBody), r)
 	if err != nil {
-		refuse(w, err)
-		return
-	}
-	regs, err := decode(http.MaxBytesReader(w, r.Body, maxBody), by)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	rows, err := s.Registry.Add(regs...)
-	if err != nil {
-		s.Log.Warn("registration refused", "client", by, "err", brief(err))
 		refuse(w, err)
 		return
 	}
@@ -156,46 +195,116 @@ func (s *Server) add(w http.ResponseWriter, r *http.Request) {
 	out.end("}\n")
 }
 
-func decode(r io.Reader, by endpoint.Owner) ([]endpoint.Registration, error) {
-	var l Listing
-	d := json.NewDecoder(r)
+func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registration, error) {
+	peer, err := caller(r)
+	if err != nil {
+		return nil, err
+	}
+	var a Addition
+	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&l); err != nil {
+	if err := d.Decode(&a); err != nil {
 		return nil, fmt.Errorf("body: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("body: something follows the JSON value")
 	}
+	claim, err := claimOf(peer, &a)
+	if err != nil {
+		return nil, err
+	}
+	regs, err := a.registrations()
+	if err != nil {
+		return nil, err
+	}
+	return s.Registry.Add(claim, regs...)
+}
+
+// claimOf returns what a caller claims with an addition.
+func claimOf(p *transport.Peer, a *Addition) (registry.Claim, error) {
+	c := registry.Claim{Owner: endpoint.Owner{UID: p.UID}, Elsewhere: p.Elsewhere}
+	ways := 0
+	if a.Permanent {
+		ways++
+		c.Evidence = endpoint.Permanent
+	}
+	if a.TTL != 0 {
+		ways++
+		c.Evidence, c.TTL = endpoint.Lease, time.Duration(a.TTL)*time.Second
+	}
+	if a.PID != 0 {
+		ways++
+		c.Evidence, c.PID = endpoint.Process, a.PID
+		c.Process = func() (*process.Process, error) { return processOf(p, a.PID) }
+	}
+	switch {
+	case ways > 1:
+		return c, errors.New("permanent, ttl and pid: choose one")
+	case a.TTL < 0 || a.TTL > int64(MaxTTL/time.Second):
+		return c, fmt.Errorf("ttl of %d seconds: want 1 to %d", a.TTL, int64(MaxTTL/time.Second))
+	case a.PID < 0:
+		return c, fmt.Errorf("pid %d: want the number of a process", a.PID)
+	}
+	return c, nil
+}
+
+// processOf returns a process that the caller may have registrations live with: of
+// its own, or for root any.
+func processOf(by *transport.Peer, pid int32) (*process.Process, error) {
+	p, err := process.Open(pid)
+	if err != nil {
+		return nil, unnamed(err)
+	}
+	uid, err := p.UID()
+	if err == nil && by.UID != 0 && uid != by.UID {
+		err = fmt.Errorf("%w: it is another user's", registry.ErrRight)
+	}
+	if err != nil {
+		p.Close()
+		return nil, unnamed(err)
+	}
+	return p, nil
+}
+
+// unnamed returns what the kernel said of a process, if it did: the registry adds which one.
+func unnamed(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+func (a *Addition) registrations() ([]endpoint.Registration, error) {
 	var mistakes []error
-	regs := make([]endpoint.Registration, 0, len(l.Endpoints))
-	for i := range l.Endpoints {
-		reg, err := l.Endpoints[i].Registration()
+	regs := make([]endpoint.Registration, 0, len(a.Endpoints))
+	for i := range a.Endpoints {
+		reg, err := a.Endpoints[i].Registration()
 		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("endpoints[%d]: %w", i, err))
 		}
-		reg.Owner = by
 		regs = append(regs, reg)
 	}
 	return regs, errors.Join(mistakes...)
 }
 
 func (s *Server) removeID(w http.ResponseWriter, r *http.Request) {
-	by, err := caller(r)
+	peer, err := caller(r)
 	if err == nil {
 		var id endpoint.ID
 		if id, err = endpoint.ParseID(r.PathValue("id")); err == nil {
-			err = s.Registry.RemoveID(by, id)
+			err = s.Registry.RemoveID(endpoint.Owner{UID: peer.UID}, id)
 		}
 	}
-	s.removed(w, by, err)
+	removed(w, err)
 }
 
 func (s *Server) remove(w http.ResponseWriter, r *http.Request) {
-	by, err := caller(r)
+	peer, err := caller(r)
 	if err == nil {
-		err = s.removeInterface(by, r.URL.Query())
+		err = s.removeInterface(endpoint.Owner{UID: peer.UID}, r.URL.Query())
 	}
-	s.removed(w, by, err)
+	removed(w, err)
 }
 
 // removeInterface ends what q names: netid may be left out, for all transports.
@@ -221,9 +330,8 @@ func (s *Server) removeInterface(by endpoint.Owner, q url.Values) error {
 	return err
 }
 
-func (s *Server) removed(w http.ResponseWriter, by endpoint.Owner, err error) {
+func removed(w http.ResponseWriter, err error) {
 	if err != nil {
-		s.Log.Warn("removal refused", "client", by, "err", brief(err))
 		refuse(w, err)
 		return
 	}
@@ -244,7 +352,9 @@ func refuse(w http.ResponseWriter, err error) {
 		status = http.StatusNotFound
 	case errors.Is(err, registry.ErrConflict):
 		status = http.StatusConflict
-	case errors.Is(err, registry.ErrFull):
+	case errors.Is(err, errBusy):
+		status = http.StatusTooManyRequests
+	case errors.Is(err, registry.ErrFull), errors.Is(err, registry.ErrStore):
 		status = http.StatusInsufficientStorage
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -308,7 +418,21 @@ func (w *writer) event(e registry.Event) {
 		return
 	}
 	d := e.Registration.Document(w.names.of(e.Registration.Owner))
-	w.value(Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d})
+	out := Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d}
+	if e.By != nil {
+		out.By = w.names.of(*e.By)
+	}
+	switch e.Kind {
+	case registry.Ended:
+		out.Why = e.Reason.String()
+	case registry.Refused:
+		out.Why = why(e, w.names)
+		d.Evidence = "" // there was none
+		if e.Registration.NetID == 0 {
+			d.NetID = "" // nor a word for that
+		}
+	}
+	w.value(out)
 	w.text("\n")
 }
 

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -37,9 +39,9 @@ func title(i endpoint.Interface) string {
 
 // mistakes returns what err says, one by one, with names for programs and owners.
 func mistakes(err error, n names) []string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	if parts := split(err); len(parts) > 1 {
 		var all []string
-		for _, e := range joined.Unwrap() {
+		for _, e := range parts {
 			all = append(all, mistakes(e, n)...)
 		}
 		return all
@@ -48,18 +50,42 @@ func mistakes(err error, n names) []string {
 	if !errors.As(err, &row) {
 		return []string{err.Error()}
 	}
-	text := fmt.Sprintf("%s on %s: %v", title(row.Interface), row.Endpoint, row.Reason)
-	if row.Owner != nil {
-		text += fmt.Sprintf(" (owner: %s)", n.of(*row.Owner))
-	}
-	return []string{text}
+	return []string{fmt.Sprintf("%s on %s: %s", title(row.Interface), row.Endpoint, reason(row, n))}
 }
 
-// brief returns what err says for a line of a log, which a client must not make long.
-func brief(err error) string {
-	all := mistakes(err, names{})
-	if len(all) == 1 {
-		return all[0]
+// reason returns what is said of a row in the way, or of one that cannot be.
+func reason(row *registry.RowError, n names) string {
+	if row.Owner == nil {
+		return row.Reason.Error()
 	}
-	return fmt.Sprintf("%s; and %d more", all[0], len(all)-1)
+	return fmt.Sprintf("%v (owner: %s)", row.Reason, n.of(*row.Owner))
+}
+
+// split returns what [errors.Join] joined. An error that wraps several in a text
+// of its own is one.
+func split(err error) []error {
+	if reflect.TypeOf(err) != joinedType {
+		return []error{err}
+	}
+	return err.(interface{ Unwrap() []error }).Unwrap()
+}
+
+var joinedType = reflect.TypeOf(errors.Join(registry.ErrRight))
+
+// why returns why a registration was refused. Where that is about the
+// registration which the event shows, it is not named again.
+func why(e registry.Event, n names) string {
+	var text []string
+	for _, err := range split(e.Err) {
+		var row *registry.RowError
+		if errors.As(err, &row) && row.Interface == e.Registration.Interface && row.Endpoint == e.Registration.Endpoint {
+			text = append(text, reason(row, n))
+			continue
+		}
+		text = append(text, mistakes(err, n)...)
+	}
+	if e.More > 0 {
+		text = append(text, fmt.Sprintf("and %d more", e.More))
+	}
+	return strings.Join(text, "; ")
 }

@@ -1,21 +1,44 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
-	"net"
+	"io/fs"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// systemAccount is the account that the system's daemon becomes when root
+// starts it and chooses none.
+const systemAccount = "quaymaster"
+
+// systemState is the folder of what the system's daemon keeps for good.
+const systemState = "/var/lib/quaymaster"
 
 // An account is a user that the daemon runs as; nil is the one that started it.
 type account struct {
 	name     string
 	uid, gid int
 	groups   []int
+}
+
+// accountFor returns the account that the daemon is to become: the one that was
+// chosen; else [systemAccount], if there is one and root starts the system's
+// daemon; else nil.
+func accountFor(o *Options) (*account, error) {
+	if o.User == "" && !o.Dev && os.Geteuid() == 0 {
+		if _, err := user.Lookup(systemAccount); err == nil {
+			return lookUp(systemAccount)
+		}
+	}
+	return lookUp(o.User)
 }
 
 // lookUp returns the account of that name, or nil for no name.
@@ -48,20 +71,84 @@ func lookUp(name string) (*account, error) {
 	return a, nil
 }
 
-// become gives up root for the account, for good and in every thread, after
-// handing it the folder of the control socket, in which it removes what it made.
-func (a *account) become(s *sockets) error {
-	if a == nil || os.Getuid() == a.uid && os.Geteuid() == a.uid {
-		return nil
+// settle makes the process the account's, for good and in every thread, with no
+// privilege left and none to be had from a program that it executes. It is called
+// when every socket is open. files are the paths that the daemon makes, replaces
+// or removes from then on; [handOver] says what becomes of them.
+//
+// Without an account the daemon stays who started it. That root serves is then a
+// warning in the log, as is what could not be given up; in development neither.
+func (a *account) settle(o *Options, files []string, log *slog.Logger) error {
+	if a != nil {
+		err := a.take(files)
+		switch {
+		case err == nil:
+			return nil
+		case o.User == "":
+			return fmt.Errorf("account %s: %w", a.name, err)
+		}
+		return fmt.Errorf("--user %s: %w", a.name, err)
 	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("--user %s: only root can become another user", a.name)
+	stay := account{uid: os.Geteuid(), gid: os.Getegid()}
+	var err error
+	if o.Dev && stay.uid == 0 && !rootsOwn(files) {
+		err = forbidNew() // in a folder that is another's root needs its capabilities
+	} else {
+		err = stay.take(files)
 	}
-	if path := pathOf(s.control); path == SystemControl {
-		if err := os.Chown(filepath.Dir(path), a.uid, a.gid); err != nil {
-			return fmt.Errorf("--user %s: %w", a.name, err)
+	switch {
+	case o.Dev:
+	case err != nil:
+		log.Warn("privileges are not given up", "err", err)
+	case stay.uid == 0:
+		log.Warn("root serves, without capabilities: make an account to take its place (useradd --system " + systemAccount + ") and restart")
+	}
+	return nil
+}
+
+// rootsOwn tells whether every folder on the way to the files is root's, so that
+// root needs no right to go past permissions there.
+func rootsOwn(files []string) bool {
+	for _, file := range files {
+		for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+			var st unix.Stat_t
+			if unix.Stat(dir, &st) != nil || st.Uid != 0 {
+				return false
+			}
+			if dir == "/" {
+				break
+			}
 		}
 	}
+	return true
+}
+
+// take does what [account.settle] says for an account that has been decided on.
+func (a *account) take(files []string) error {
+	if os.Geteuid() == 0 {
+		if err := handOver(files, a.uid, a.gid); err != nil {
+			return a.explain(err)
+		}
+		if err := dropBounding(); err != nil {
+			return err
+		}
+	}
+	if !a.current() {
+		if os.Geteuid() != 0 {
+			return errors.New("only root can become another user")
+		}
+		if err := a.change(); err != nil {
+			return a.explain(err)
+		}
+	}
+	return dropPrivileges()
+}
+
+// current tells whether the process runs as the account.
+func (a *account) current() bool { return os.Getuid() == a.uid && os.Geteuid() == a.uid }
+
+// change makes every thread the account's.
+func (a *account) change() error {
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -71,16 +158,96 @@ func (a *account) become(s *sockets) error {
 		{"setuid", func() error { return syscall.Setresuid(a.uid, a.uid, a.uid) }},
 	} {
 		if err := step.do(); err != nil {
-			return fmt.Errorf("--user %s: %s: %w", a.name, step.what, err)
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	return nil
 }
 
-// pathOf returns the path of a local listener, empty for an abstract name.
-func pathOf(l net.Listener) string {
-	if p := l.Addr().String(); !strings.HasPrefix(p, "@") {
-		return p
+// explain says why the kernel does not let root become the account.
+func (a *account) explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("%w: this user namespace has no user %d, or not all its groups: map them, or choose another account (--user root stays root)", err, a.uid)
+	case errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%w: it takes CAP_CHOWN, CAP_SETGID and CAP_SETUID: give them, or choose another account (--user root stays root)", err)
 	}
-	return ""
+	return err
+}
+
+// systemFolders are the daemon's alone, in folders that are root's.
+var systemFolders = []string{filepath.Dir(SystemControl), systemState}
+
+// handOver gives a user those of the system's folders that hold one of the
+// files, made if they are missing, with those of the files that are there. Any
+// other folder was chosen by somebody, and stays whose it is. On a file system
+// that nobody can write to there is nothing to give.
+func handOver(files []string, uid, gid int) error {
+	for _, dir := range systemFolders {
+		ours := slices.DeleteFunc(slices.Clone(files), func(f string) bool { return filepath.Dir(f) != dir })
+		if len(ours) == 0 {
+			continue
+		}
+		if err := giveFolder(dir, ours, uid, gid); err != nil && !errors.Is(err, syscall.EROFS) {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveFolder gives a user a folder and the files in it. Where an account had
+// the folder before, it could have put there what it wants to be given: another's
+// file by a second name. So files are given, before the folder, only while
+// nobody but root can change the folder, or to root.
+func giveFolder(dir string, files []string, uid, gid int) error {
+	_, err := os.Lstat(dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if missing {
+		if err := f.Chmod(0o755); err != nil { // whatever the umask
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Uid == 0 && st.Mode&0o022 == 0 || uid == 0 {
+		for _, file := range files {
+			if err := giveFile(int(f.Fd()), filepath.Base(file), uid, gid); err != nil {
+				return &os.PathError{Op: "chown", Path: file, Err: err}
+			}
+		}
+	}
+	if st.Uid == uint32(uid) && st.Gid == uint32(gid) {
+		return nil // which takes no right
+	}
+	return f.Chown(uid, gid)
+}
+
+// giveFile gives a user a file with one name; what else stands there is left alone.
+func giveFile(dir int, name string, uid, gid int) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || st.Uid == uint32(uid) && st.Gid == uint32(gid) {
+		return nil
+	}
+	return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH)
 }

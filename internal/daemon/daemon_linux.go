@@ -11,14 +11,8 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
-	"github.com/quaymaster/quaymaster/internal/hostaddr"
-	"github.com/quaymaster/quaymaster/internal/mapper"
-	"github.com/quaymaster/quaymaster/internal/registry"
-	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/internal/transport"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // An Environment is what a service manager tells through variables of that name.
@@ -34,14 +28,16 @@ type Listening struct {
 }
 
 // Run serves until ctx is cancelled and returns nil, or an error if it could
-// not begin. ready is called once, when every socket answers.
-func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, ready func(Listening)) error {
+// not begin. ready is called once, when every socket answers. Options that come
+// from reload replace the networks and limits, and have the file of permanent
+// registrations read again.
+func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, reload <-chan Options, ready func(Listening)) error {
 	if o.Dev {
 		if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
 			return fmt.Errorf("state folder: %w", err)
 		}
 	}
-	account, err := lookUp(o.User) // before anything is open, so that a mistake costs nothing
+	account, err := accountFor(&o) // before anything is open, so that a mistake costs nothing
 	if err != nil {
 		return err
 	}
@@ -54,52 +50,31 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, read
 		return err
 	}
 	defer s.close()
-
-	g := registry.New()
-	g.Listens = listens
-	if _, err := g.Add(ownRows(s.bound(), endpoint.Owner{UID: uint32(os.Getuid())})...); err != nil {
-		return err
-	}
-	if err := account.become(s); err != nil {
+	own := ownRows(s.bound(), endpoint.Owner{UID: uint32(os.Getuid())})
+	if err := account.settle(&o, o.files(), log); err != nil {
 		return err
 	}
 	if os.Getpid() == 1 {
 		stop := reapOrphans()
 		defer stop()
 	}
-	addresses := &hostaddr.Table{}
-	onc := mapper.NewONC(g, addresses, log)
-	return serve(ctx, s, parts{
-		addresses: addresses, onc: onc, control: &control.Server{Registry: g, Log: log}, log: log,
-	}, func() {
-		l := Listening{Bound: s.bound(), Control: s.control.Addr().String()}
-		ready(l)
+	p, err := assemble(&o, own, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	p.apply(&o)
+	return serve(ctx, s, p, reload, func() {
+		ready(Listening{Bound: s.bound(), Control: s.control.Addr().String()})
 		notify(env.NotifySocket, "READY=1", log)
 	}, func() {
 		notify(env.NotifySocket, "STOPPING=1", log)
-		log.Info("stopped", "ignored", onc.Ignored())
+		log.Info("stopped", "ignored", p.onc.Ignored())
 	})
 }
 
-// listens tells whether a socket of the owner's listens at an endpoint with a port.
-func listens(o endpoint.Owner, e endpoint.Endpoint) bool {
-	network := "udp"
-	if e.NetID == rpcbind.TCP || e.NetID == rpcbind.TCP6 {
-		network = "tcp"
-	}
-	return socktable.ListensAs(o.UID, network, e.Addr)
-}
-
-// parts are what answers on the sockets.
-type parts struct {
-	addresses *hostaddr.Table
-	onc       *mapper.ONC
-	control   *control.Server
-	log       *slog.Logger
-}
-
 // serve runs every part until ctx is cancelled or one fails, and waits for all.
-func serve(ctx context.Context, s *sockets, p parts, ready, stopping func()) error {
+func serve(ctx context.Context, s *sockets, p *parts, reload <-chan Options, ready, stopping func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
@@ -116,15 +91,19 @@ func serve(ctx context.Context, s *sockets, p parts, ready, stopping func()) err
 	case <-known:
 	case <-ctx.Done():
 	}
-	streams := transport.StreamServer{Handler: p.onc, Log: p.log}
+	run(p.registry.Run)
+	run(func(ctx context.Context) error { logEvents(ctx, p.registry, p.log); return nil })
+	run(func(ctx context.Context) error { p.watchSockets(ctx); return nil })
+	run(func(ctx context.Context) error { p.reloads(ctx, reload); return nil })
+	streams := transport.StreamServer{Handler: p.onc, Guard: p.guard, Log: p.log}
 	for _, ln := range s.streams {
 		run(func(ctx context.Context) error { return streams.Serve(ctx, ln) })
 	}
-	datagrams := transport.DatagramServer{Handler: p.onc, Log: p.log}
+	datagrams := transport.DatagramServer{Handler: p.onc, Guard: p.guard, Log: p.log}
 	for _, conn := range s.datagrams {
 		run(func(ctx context.Context) error { return datagrams.Serve(ctx, conn) })
 	}
-	run(func(ctx context.Context) error { return p.control.Serve(ctx, s.control) })
+	run(func(ctx context.Context) error { return p.control.Serve(ctx, p.guard.Listener(s.control)) })
 	if ctx.Err() == nil {
 		ready()
 	}
@@ -139,7 +118,7 @@ func serve(ctx context.Context, s *sockets, p parts, ready, stopping func()) err
 
 // watchAddresses keeps the table of addresses fresh. Where the kernel does not
 // tell of changes, as in some sandboxes, the addresses of the beginning stay.
-func watchAddresses(ctx context.Context, p parts, known chan<- struct{}) error {
+func watchAddresses(ctx context.Context, p *parts, known chan<- struct{}) error {
 	var once sync.Once
 	tell := func() { once.Do(func() { close(known) }) }
 	defer tell()

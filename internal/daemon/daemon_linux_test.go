@@ -31,6 +31,7 @@ import (
 const (
 	optionsVar = "DAEMON_TEST_OPTIONS" // Options in JSON
 	orphanVar  = "DAEMON_TEST_ORPHAN"  // leave a process behind that reads descriptor 3 to its end
+	reloadVar  = "DAEMON_TEST_RELOAD"  // path of a file with other Options in JSON, which are taken with SIGHUP
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +41,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if text := os.Getenv(errandVar); text != "" {
+		runErrand(text)
 	}
 	os.Exit(m.Run())
 }
@@ -63,7 +67,36 @@ func runDaemon(text string) error {
 		ListenPID: os.Getenv("LISTEN_PID"), ListenFDs: os.Getenv("LISTEN_FDS"), ListenFDNames: os.Getenv("LISTEN_FDNAMES"),
 		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
 	}
-	return Run(ctx, o, env, slog.New(slog.NewTextHandler(os.Stderr, nil)), func(Listening) {})
+	return Run(ctx, o, env, slog.New(slog.NewTextHandler(os.Stderr, nil)), reloaded(ctx), func(Listening) {})
+}
+
+// reloaded returns the options of the file that is named, each time there is a SIGHUP.
+func reloaded(ctx context.Context) <-chan Options {
+	path := os.Getenv(reloadVar)
+	if path == "" {
+		return nil
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	out := make(chan Options)
+	go func() {
+		for range hangup {
+			var o Options
+			text, err := os.ReadFile(path)
+			if err == nil {
+				err = json.Unmarshal(text, &o)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+			select {
+			case out <- o:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
 }
 
 // command returns the daemon as a command.
@@ -265,7 +298,7 @@ func TestRunFails(t *testing.T) {
 		{"number of sockets", Options{}, Environment{ListenPID: fmt.Sprint(os.Getpid()), ListenFDs: "many"}, `LISTEN_FDS="many" is no number of sockets`},
 		{"address", Options{ListenONC: []string{"x"}}, Environment{}, `--listen-onc x: "x" is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111`},
 	} {
-		err := Run(t.Context(), tt.o, tt.env, slog.New(slog.DiscardHandler), func(Listening) { t.Error("it says that it listens") })
+		err := Run(t.Context(), tt.o, tt.env, slog.New(slog.DiscardHandler), nil, func(Listening) { t.Error("it says that it listens") })
 		if errorText(err) != tt.want {
 			t.Errorf("%s: Run = %v, want %s", tt.name, err, tt.want)
 		}
@@ -494,7 +527,7 @@ func TestUser(t *testing.T) {
 	answers(t, "udp", "127.0.0.1:111")
 	answers(t, "tcp", "[::1]:111")
 	answers(t, "unix", SystemONCSocket)
-	l, err := control.NewClient(SystemControl).Add(t.Context(), []endpoint.Document{{Dialect: "onc", Program: 7, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 700}})
+	l, err := control.NewClient(SystemControl).Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
 	if err != nil || l.Endpoints[0].Owner != "root" {
 		t.Errorf("Add as root = %+v, %v", l, err)
 	}

@@ -3,15 +3,19 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -25,15 +29,30 @@ type Options struct {
 	KeepGoing bool     `yaml:"keep_going"` // serve what can be opened when something cannot
 	LogLevel  string   `yaml:"log_level"`  // debug, info (default), warn, error
 	LogFormat string   `yaml:"log_format"` // text (default), json
-	Dev       bool     `yaml:"-"`          // development: loopback, unprivileged ports, everything in StateDir
-	StateDir  string   `yaml:"-"`          // of the user, with Dev
+
+	State         string              `yaml:"state"`           // path of the journal, or "memory"
+	PermanentFile string              `yaml:"permanent_file"`  // path of the permanent registrations
+	Liveness      string              `yaml:"liveness"`        // on (default), off: believe owners without looking
+	Grace         time.Duration       `yaml:"grace"`           // how long nothing may listen yet at what is registered; default 10s
+	TrustLowPorts bool                `yaml:"trust_low_ports"` // take callers over loopback from privileged ports for root where the kernel does not tell
+	Reserved      map[string][]string `yaml:"reserved"`        // users, beside root, who may register a program; default DefaultReserved
+	Networks      Networks            `yaml:"networks"`        // who may ask; read again on SIGHUP
+	Limits        Limits              `yaml:"limits"`          // read again on SIGHUP; zeros are DefaultLimits
+
+	Dev      bool   `yaml:"-"` // development: loopback, unprivileged ports, everything in StateDir
+	StateDir string `yaml:"-"` // of the user, with Dev
 }
 
 // Paths of the system's daemon.
 const (
-	SystemONCSocket = "/run/rpcbind.sock"
-	SystemControl   = "/run/quaymaster/control.sock"
+	SystemONCSocket     = "/run/rpcbind.sock"
+	SystemControl       = "/run/quaymaster/control.sock"
+	SystemState         = "/run/quaymaster/registry.db"
+	SystemPermanentFile = "/var/lib/quaymaster/permanent.yaml"
 )
+
+// inMemory as the path of the journal: a restart forgets.
+const inMemory = "memory"
 
 // DevControl returns the path of the control socket of the development daemon
 // that keeps its sockets in dir.
@@ -44,7 +63,7 @@ const devPort = 1111
 
 // Load reads a configuration file's text. Errors are those of package config.
 func Load(name string, text []byte) (Options, error) {
-	var o Options
+	o := Options{Grace: registry.DefaultGrace, Limits: DefaultLimits} // so that a zero is one that somebody wrote
 	f, err := config.Decode(name, text, &o)
 	if err != nil {
 		return Options{}, err
@@ -63,7 +82,18 @@ func Load(name string, text []byte) (Options, error) {
 	note("$.log_level", err)
 	_, err = o.JSON()
 	note("$.log_format", err)
+	_, err = o.unchecked()
+	note("$.liveness", err)
+	note("$.grace", o.checkGrace())
+	if o.Grace == 0 {
+		note("$.grace", errGrace(0))
+	}
+	o.Limits.check(note)
+	o.checkReserved(note)
 	if len(mistakes) > 0 {
+		slices.SortFunc(mistakes, func(a, b config.Mistake) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
 		return Options{}, mistakes
 	}
 	return o, nil
@@ -74,8 +104,31 @@ func (o *Options) Check() error {
 	_, addresses := o.addresses()
 	_, level := o.Level()
 	_, format := o.JSON()
-	return errors.Join(addresses, level, format)
+	_, liveness := o.unchecked()
+	return errors.Join(addresses, level, format, liveness, o.checkGrace())
 }
+
+// unchecked tells whether owners are believed without looking.
+func (o *Options) unchecked() (bool, error) {
+	switch o.Liveness {
+	case "", "on":
+		return false, nil
+	case "off":
+		return true, nil
+	}
+	return false, fmt.Errorf("liveness %q: want on or off", o.Liveness)
+}
+
+const maxGrace = time.Hour
+
+func (o *Options) checkGrace() error {
+	if o.Grace < 0 || o.Grace > maxGrace || o.Grace > 0 && o.Grace < time.Second {
+		return errGrace(o.Grace)
+	}
+	return nil
+}
+
+func errGrace(d time.Duration) error { return fmt.Errorf("grace %s: want 1s to 1h", d) }
 
 // Level returns the least level of lines in the log.
 func (o *Options) Level() (slog.Level, error) {
@@ -198,6 +251,37 @@ func (o *Options) oncSocket() string {
 		return filepath.Join(o.StateDir, "rpcbind.sock")
 	}
 	return SystemONCSocket
+}
+
+func (o *Options) state() string {
+	switch {
+	case o.State == inMemory:
+		return ""
+	case o.State != "":
+		return absolute(o.State)
+	case o.Dev:
+		return filepath.Join(o.StateDir, "registry.db")
+	}
+	return SystemState
+}
+
+// files returns the paths that the daemon makes and removes while it runs.
+func (o *Options) files() []string {
+	files := []string{o.oncSocket(), o.control(), o.permanentFile()}
+	if state := o.state(); state != "" {
+		files = append(files, state)
+	}
+	return files
+}
+
+func (o *Options) permanentFile() string {
+	switch {
+	case o.PermanentFile != "":
+		return absolute(o.PermanentFile)
+	case o.Dev:
+		return filepath.Join(o.StateDir, "permanent.yaml")
+	}
+	return SystemPermanentFile
 }
 
 func (o *Options) control() string {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
 func addrPorts(texts ...string) []netip.AddrPort {
@@ -101,13 +103,13 @@ log_format: json
 `
 	want := Options{
 		ListenONC: []string{"192.0.2.1", "[2001:db8::1]:111"}, ONCSocket: "/run/x.sock", Control: "/run/c.sock",
-		User: "nobody", KeepGoing: true, LogLevel: "warn", LogFormat: "json",
+		User: "nobody", KeepGoing: true, LogLevel: "warn", LogFormat: "json", Grace: registry.DefaultGrace, Limits: DefaultLimits,
 	}
 	got, err := Load("serve.yaml", []byte(text))
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Load: %v (-want +got):\n%s", err, diff)
 	}
-	if got, err := Load("serve.yaml", nil); err != nil || cmp.Diff(Options{}, got) != "" {
+	if got, err := Load("serve.yaml", nil); err != nil || cmp.Diff(Options{Grace: registry.DefaultGrace, Limits: DefaultLimits}, got) != "" {
 		t.Errorf("Load of nothing = %+v, %v", got, err)
 	}
 }
@@ -115,7 +117,7 @@ log_format: json
 func TestLoadMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown key", "listen_ocn: none\n", `a.yaml:1:1: unknown key "listen_ocn"; did you mean "listen_onc"?`},
-		{"development is for the command line", "dev: true\n", `a.yaml:1:1: unknown key "dev"; known here: listen_onc, onc_socket, control, user, keep_going, log_level, log_format`},
+		{"development is for the command line", "dev: true\n", `a.yaml:1:1: unknown key "dev"; known here: listen_onc, onc_socket, control, user, keep_going, log_level, log_format, state, permanent_file, liveness, grace, trust_low_ports, reserved, networks, limits`},
 		{"kinds", "user: 65534\nkeep_going: yes\n", "a.yaml:1:7: user: want text, found 65534: put it in quotes\n" + `a.yaml:2:13: keep_going: want true or false, found text "yes"`},
 		{"one address", "listen_onc: 192.0.2.1\n", `a.yaml:1:13: listen_onc: want a list, found text "192.0.2.1"`},
 		{

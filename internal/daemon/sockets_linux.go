@@ -308,12 +308,11 @@ func listenPath(path, flag string) (net.Listener, error) {
 			return nil, err
 		}
 	}
+	// Made with this mode: to change it afterwards would follow a link that the
+	// daemon's account could have put there.
+	umask := unix.Umask(0o111)
 	ln, err := net.Listen("unix", path)
-	if err == nil && !abstract {
-		if err = os.Chmod(path, 0o666); err != nil {
-			ln.Close()
-		}
-	}
+	unix.Umask(umask)
 	switch {
 	case err == nil:
 		return ln, nil

@@ -49,11 +49,24 @@ func TestDocumentJSON(t *testing.T) {
 		ID: 0xabc, Interface: endpoint.Program(100005, 3), Endpoint: at(rpcbind.TCP6, "[::]:20048"),
 		Annotation: "mine", Owner: endpoint.Owner{UID: 1000}, Since: time.Date(2026, 11, 22, 23, 47, 0, 0, time.UTC),
 	}
-	got, err := json.Marshal(r.Document("alice"))
-	const want = `{"id":"000000000abc","dialect":"onc","program":100005,"version":3,"netid":"tcp6","address":"::","port":20048,` +
-		`"owner":"alice","uid":1000,"since":"2026-11-22T23:47:00Z","annotation":"mine"}`
-	if err != nil || string(got) != want {
-		t.Errorf("Document = %s, %v, want %s", got, err, want)
+	const what = `"dialect":"onc","program":100005,"version":3,"netid":"tcp6","address":"::","port":20048,"owner":"alice","uid":1000,`
+	const tail = `"since":"2026-11-22T23:47:00Z","annotation":"mine"}`
+	leased := r
+	leased.Evidence, leased.PID, leased.Until = endpoint.Lease, 4711, r.Since.Add(time.Hour)
+	refused := r
+	refused.ID = 0
+	for _, tt := range []struct {
+		r    endpoint.Registration
+		want string
+	}{
+		{r, `{"id":"000000000abc",` + what + `"pid":0,"evidence":"unchecked","until":null,` + tail},
+		{leased, `{"id":"000000000abc",` + what + `"pid":4711,"evidence":"lease","until":"2026-11-23T00:47:00Z",` + tail},
+		{refused, `{"id":"",` + what + `"pid":0,"evidence":"unchecked","until":null,` + tail},
+	} {
+		got, err := json.Marshal(tt.r.Document("alice"))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("Document = %s, %v, want %s", got, err, tt.want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package hostaddr
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 )
 
@@ -29,6 +30,11 @@ func (t *Table) All() []Address {
 		return *p
 	}
 	return nil
+}
+
+// Ours tells whether an address is one of this host's.
+func (t *Table) Ours(a netip.Addr) bool {
+	return a.IsLoopback() || slices.ContainsFunc(t.All(), func(x Address) bool { return x.Prefix.Addr() == a })
 }
 
 // Toward returns the address under which a host at hint is best told to reach

@@ -90,3 +90,24 @@ func TestTowardAllocatesNothing(t *testing.T) {
 		t.Errorf("Toward allocates %v times, want 0", n)
 	}
 }
+
+func TestOurs(t *testing.T) {
+	var table hostaddr.Table
+	for _, a := range []string{"127.0.0.1", "127.9.9.9", "::1"} { // in any case
+		if !table.Ours(netip.MustParseAddr(a)) {
+			t.Errorf("an empty table: %s is not ours", a)
+		}
+	}
+	if table.Ours(netip.Addr{}) {
+		t.Error("no address is ours")
+	}
+	table.Set([]hostaddr.Address{ethernet("10.99.0.1/24"), ethernet("fe80::99/64"), tunnel("10.8.0.1/32")})
+	for a, want := range map[string]bool{
+		"10.99.0.1": true, "10.8.0.1": true, "fe80::99": true,
+		"10.99.0.2": false, "10.99.0.255": false, "fe80::1": false, "0.0.0.0": false, "::": false, "::ffff:10.99.0.1": false,
+	} {
+		if got := table.Ours(netip.MustParseAddr(a)); got != want {
+			t.Errorf("Ours(%s) = %v, want %v", a, got, want)
+		}
+	}
+}

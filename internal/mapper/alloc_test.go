@@ -91,7 +91,7 @@ func randomRows(b *testing.B, n int) (m *ONC, getPort, getAddr [][]byte) {
 			Endpoint:  endpoint.Endpoint{NetID: rpcbind.UDP, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(1024+rng.Uint32N(60000)))},
 		})
 	}
-	if _, err := g.Add(rows...); err != nil {
+	if _, err := g.Add(registry.Claim{}, rows...); err != nil {
 		b.Fatal(err)
 	}
 	for range 4096 {
@@ -99,7 +99,7 @@ func randomRows(b *testing.B, n int) (m *ONC, getPort, getAddr [][]byte) {
 		getPort = append(getPort, message(2, get, mapping(r.Program, r.Version, 17, 0)))
 		getAddr = append(getAddr, message(4, get, rpcb(r.Program, r.Version, "udp", "10.98.0.1.0.111")))
 	}
-	return NewONC(g, &t, nil), getPort, getAddr
+	return NewONC(Config{Registry: g, Addresses: &t}), getPort, getAddr
 }
 
 func BenchmarkAnswer(b *testing.B) {
@@ -130,7 +130,7 @@ func BenchmarkAnswer(b *testing.B) {
 			for b.Loop() {
 				r = m.Answer(c, buf)
 			}
-			if !bytes.Equal(r.Body, freshDump(b, m.registry, 4)) {
+			if !bytes.Equal(r.Body, freshDump(b, m.Registry, 4)) {
 				b.Fatal("not the rows")
 			}
 		})

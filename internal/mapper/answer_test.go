@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go4.org/netipx"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -90,7 +91,7 @@ func TestTruncated(t *testing.T) {
 					t.Errorf("%s cut at %d of %d (%v): %x, close %v, want %x", name, n, len(whole), w, got, r.Close, want)
 				}
 			}
-			if seq := m.registry.Seq(); seq != uint64(len(ownRows(t))) {
+			if seq := m.Registry.Seq(); seq != uint64(len(ownRows(t))) {
 				t.Errorf("%s cut (%v) changed the registry", name, w)
 			}
 			if got, want := m.Ignored(), uint64(header); got != want {
@@ -228,11 +229,11 @@ func TestSetRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMapper(t)
-			before := m.registry.Seq()
+			before := m.Registry.Seq()
 			if got := bytesOf(m.Answer(tt.w.call(tt.call), nil)); !bytes.Equal(got, tt.want) {
 				t.Errorf("%x, want %x", got, tt.want)
 			}
-			changed := m.registry.Seq() != before
+			changed := m.Registry.Seq() != before
 			if want := bytes.Equal(tt.want, yes); changed != want {
 				t.Errorf("the registry changed: %v, want %v", changed, want)
 			}
@@ -248,7 +249,7 @@ func TestSetRefused(t *testing.T) {
 // arguments are looked at, and change nothing.
 func TestNotLocal(t *testing.T) {
 	m := newMapper(t, row(t, progA, 1, rpcbind.TCP, "0.0.0.0.19.139"))
-	before := m.registry.Seq()
+	before := m.Registry.Seq()
 	for _, w := range ipWays {
 		for version := uint32(2); version <= 4; version++ {
 			for _, p := range []rpcbind.Proc{set, unset} {
@@ -261,7 +262,7 @@ func TestNotLocal(t *testing.T) {
 			}
 		}
 	}
-	if m.registry.Seq() != before {
+	if m.Registry.Seq() != before {
 		t.Error("the registry changed")
 	}
 }
@@ -310,7 +311,7 @@ func TestUnset(t *testing.T) {
 			if got := bytesOf(m.Answer(tt.w.call(tt.call), nil)); !bytes.Equal(got, tt.want) {
 				t.Errorf("%x, want %x", got, tt.want)
 			}
-			all, _ := m.registry.All()
+			all, _ := m.Registry.All()
 			if got := len(all) - len(ownRows(t)); got != tt.left {
 				t.Errorf("%d rows are left, want %d", got, tt.left)
 			}
@@ -367,6 +368,7 @@ func TestToward(t *testing.T) {
 		row(t, progA, 1, rpcbind.UDP, "0.0.0.0.19.139"), row(t, progA, 1, rpcbind.TCP, "0.0.0.0.19.139"),
 		row(t, progA, 1, rpcbind.UDP6, "::.19.139"), row(t, progA, 1, rpcbind.TCP6, "::.19.139"),
 		row(t, progB, 1, rpcbind.UDP, "127.0.0.1.19.140"), row(t, progB, 1, rpcbind.UDP6, "fe80::99.19.140"))
+	m.SetDumpers(everywhere(t)) // or GETADDRLIST would be too long for another host over UDP
 	udp := func(client string) way { return way{netid: rpcbind.UDP, client: client, server: "10.99.0.1"} }
 	link := way{netid: rpcbind.UDP6, client: "fe80::7", server: "fe80::98"}
 	for _, tt := range []struct {
@@ -417,10 +419,23 @@ func TestToward(t *testing.T) {
 	}
 }
 
+// everywhere is the set of all addresses.
+func everywhere(t *testing.T) *netipx.IPSet {
+	t.Helper()
+	var b netipx.IPSetBuilder
+	b.AddPrefix(netip.MustParsePrefix("0.0.0.0/0"))
+	b.AddPrefix(netip.MustParsePrefix("::/0"))
+	set, err := b.IPSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
 // TestNoAddresses: with no interface known a row is told as it is.
 func TestNoAddresses(t *testing.T) {
 	m := newMapper(t, row(t, progA, 1, rpcbind.UDP, "0.0.0.0.19.139"))
-	m.addresses.Set(nil)
+	m.Addresses.Set(nil)
 	if got, want := askString(t, m, udpFar, 4, get, rpcb(progA, 1, "", "")), "0.0.0.0.19.139"; got != want {
 		t.Errorf("GETADDR = %q, want %q", got, want)
 	}
@@ -434,8 +449,8 @@ func TestLongDump(t *testing.T) {
 	add := func(n int) {
 		t.Helper()
 		for i := range n {
-			reg := row(t, progA+uint32(i), uint32(m.registry.Seq()), rpcbind.UDP, "0.0.0.0.19.139")
-			if _, err := m.registry.Add(reg); err != nil {
+			reg := row(t, progA+uint32(i), uint32(m.Registry.Seq()), rpcbind.UDP, "0.0.0.0.19.139")
+			if _, err := m.Registry.Add(registry.Claim{}, reg); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -454,7 +469,7 @@ func TestLongDump(t *testing.T) {
 				}
 				continue
 			}
-			want := freshDump(t, m.registry, version)
+			want := freshDump(t, m.Registry, version)
 			if !bytes.Equal(got, success(want...)) {
 				t.Errorf("%v v%d DUMP: %d bytes, want %d", w, version, len(got), 24+len(want))
 			}
@@ -691,13 +706,13 @@ func TestStatsBounded(t *testing.T) {
 func TestRegistryFull(t *testing.T) {
 	m := newMapper(t)
 	var rows []endpoint.Registration
-	for i := range registry.MaxRows - len(ownRows(t)) {
+	for i := range registry.DefaultMaxRows - len(ownRows(t)) {
 		rows = append(rows, endpoint.Registration{
 			Interface: endpoint.Program(0x30000000+uint32(i), 1),
 			Endpoint:  endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 2049)},
 		})
 	}
-	if _, err := m.registry.Add(rows...); err != nil {
+	if _, err := m.Registry.Add(registry.Claim{}, rows...); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []struct {

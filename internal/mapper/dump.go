@@ -12,6 +12,9 @@ import (
 
 // dump is DUMP of every version: all rows it can tell (RFC 1833, sections 2.2.1 and 3.2).
 func (m *ONC) dump(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
+	if !m.mayDump(q) {
+		return b, weak
+	}
 	if q.version == rpcbind.Version2 {
 		q.body = m.mappings.get()
 	} else {

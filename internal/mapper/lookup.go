@@ -15,11 +15,11 @@ import (
 // fallback its youngest version: clients that do not know the version ask for
 // any and learn the range from the server itself.
 func (m *ONC) find(program, version uint32, n rpcbind.NetID, fallback bool) (endpoint.Endpoint, bool) {
-	e, ok := m.registry.Locate(endpoint.Program(program, version), n)
+	e, ok := m.Registry.Locate(endpoint.Program(program, version), n)
 	if ok || !fallback {
 		return e, ok
 	}
-	if r := m.registry.Latest(program, n); r != nil {
+	if r := m.Registry.Latest(program, n); r != nil {
 		return r.Endpoint, true
 	}
 	return e, false
@@ -85,13 +85,13 @@ func (m *ONC) toward(q *question, e endpoint.Endpoint, hint []byte) endpoint.End
 		}
 		from = h
 	}
-	if isLinkLocal(from) && isLinkLocal(q.Client.Addr()) && q.Server.IsValid() {
+	if isLinkLocal(from) && isLinkLocal(q.Client.Addr()) && q.Server.Addr().IsValid() {
 		// Such an address means something on one link only: the one the call came
 		// over, where the client has found us at this address.
-		e.Addr = netip.AddrPortFrom(q.Server, e.Addr.Port())
+		e.Addr = netip.AddrPortFrom(q.Server.Addr(), e.Addr.Port())
 		return e
 	}
-	if ours, ok := m.addresses.Toward(from); ok {
+	if ours, ok := m.Addresses.Toward(from); ok {
 		e.Addr = netip.AddrPortFrom(ours, e.Addr.Port())
 	}
 	return e

@@ -46,10 +46,12 @@ func (w way) call(message []byte) *transport.Call {
 		c.Peer = &transport.Peer{PID: 4711, UID: w.uid, GID: w.uid}
 		return c
 	}
-	c.Server = netip.MustParseAddr(w.server)
+	c.Server = netip.AddrPortFrom(netip.MustParseAddr(w.server), 0)
 	c.Client = netip.AddrPortFrom(netip.MustParseAddr(w.client), 40000)
 	if w.netid == rpcbind.UDP || w.netid == rpcbind.UDP6 {
 		c.MaxReply = transport.MaxMessage
+	} else {
+		c.Server = netip.AddrPortFrom(c.Server.Addr(), rpcbind.Port)
 	}
 	return c
 }
@@ -87,7 +89,6 @@ func ownRows(t testing.TB) []endpoint.Registration {
 	} {
 		for _, version := range own.versions {
 			r := row(t, rpcbind.Program, version, own.netid, own.uaddr)
-			r.Own = true
 			rows = append(rows, r)
 		}
 	}
@@ -104,14 +105,30 @@ func row(t testing.TB, program, version uint32, n rpcbind.NetID, uaddr string) e
 	return endpoint.Registration{Interface: endpoint.Program(program, version), Endpoint: e}
 }
 
+// newRegistry returns a registry with the mapper's own rows and these, each by its owner.
+func newRegistry(t testing.TB, rows ...endpoint.Registration) *registry.Registry {
+	t.Helper()
+	g, err := registry.Open(registry.Config{Own: ownRows(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(rows) > 0 {
+		n := 1
+		for n < len(rows) && rows[n].Owner == rows[0].Owner {
+			n++
+		}
+		if _, err := g.Add(registry.Claim{Owner: rows[0].Owner}, rows[:n]...); err != nil {
+			t.Fatal(err)
+		}
+		rows = rows[n:]
+	}
+	return g
+}
+
 // newMapper returns a mapper with its own rows and these.
 func newMapper(t testing.TB, rows ...endpoint.Registration) *ONC {
 	t.Helper()
-	g := registry.New()
-	if _, err := g.Add(append(ownRows(t), rows...)...); err != nil {
-		t.Fatal(err)
-	}
-	return NewONC(g, hostAddresses(), nil)
+	return NewONC(Config{Registry: newRegistry(t, rows...), Addresses: hostAddresses()})
 }
 
 // message is a call of the mapper's program without a credential.

@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"go4.org/netipx"
+
 	"github.com/quaymaster/quaymaster/internal/hostaddr"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/transport"
@@ -17,27 +18,37 @@ import (
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// ONC is the port mapper, a [transport.Handler]. Answering lookups allocates nothing.
-type ONC struct {
-	registry  *registry.Registry
-	addresses *hostaddr.Table
-	log       *slog.Logger
-	ignored   atomic.Uint64
-	stats     stats
-	mappings  dump // of version 2
-	rpcbs     dump // of versions 3 and 4
+// Config is what a port mapper is made of.
+type Config struct {
+	Registry  *registry.Registry
+	Addresses *hostaddr.Table // of this host: told to clients of servers that listen on all of them
+	Owners    Owners          // who calls over loopback; nil: that is not known
+	Log       *slog.Logger    // nil discards
+
+	// TrustLowPorts takes who calls over loopback from a port that needs
+	// privileges for root, where the kernel does not tell whose socket it is.
+	TrustLowPorts bool
 }
 
-// NewONC returns a port mapper over g that tells clients the host's addresses
-// in the table where a server listens on all of them. A nil log discards.
-func NewONC(g *registry.Registry, addresses *hostaddr.Table, log *slog.Logger) *ONC {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// ONC is the port mapper, a [transport.Handler]. Answering lookups allocates nothing.
+type ONC struct {
+	Config
+	dumpers  atomic.Pointer[netipx.IPSet]
+	ignored  atomic.Uint64
+	stats    stats
+	mappings dump // of version 2
+	rpcbs    dump // of versions 3 and 4
+}
+
+// NewONC returns a port mapper.
+func NewONC(c Config) *ONC {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &ONC{
-		registry: g, addresses: addresses, log: log,
-		mappings: dump{registry: g, encode: appendMappings},
-		rpcbs:    dump{registry: g, encode: appendRPCBs},
+		Config:   c,
+		mappings: dump{registry: c.Registry, encode: appendMappings},
+		rpcbs:    dump{registry: c.Registry, encode: appendRPCBs},
 	}
 }
 
@@ -105,21 +116,22 @@ func credential(a oncrpc.OpaqueAuth) oncrpc.AuthStat {
 // silent is an outcome no message has: no answer is given.
 const silent oncrpc.AcceptStat = 1 << 31
 
+// weak is an outcome that is no acceptance: AUTH_TOOWEAK.
+const weak oncrpc.AcceptStat = 1<<31 + 1
+
 // dispatch calls the procedure with the header of a successful answer already
 // written, and replaces that if the outcome is another.
 func (m *ONC) dispatch(proc rpcbind.Proc, q *question, buf []byte) transport.Reply {
-	if (proc == rpcbind.ProcSet || proc == rpcbind.ProcUnset) && q.Peer == nil {
-		m.log.Debug("registration refused", "client", q.Client, "err", "only over the local socket")
-		return transport.Reply{Head: oncrpc.AppendAuthError(buf, q.oncrpc.XID, oncrpc.AuthTooWeak)}
-	}
 	head := oncrpc.AppendAccepted(buf, q.oncrpc.XID, oncrpc.Success)
 	head, stat := m.call(proc, q, head)
 	switch {
 	case stat == silent:
 		return transport.Reply{}
+	case stat == weak:
+		return transport.Reply{Head: oncrpc.AppendAuthError(buf, q.oncrpc.XID, oncrpc.AuthTooWeak)}
 	case stat == oncrpc.ProgMismatch: // the procedure wrote it, with the versions
 		return transport.Reply{Head: head}
-	case stat == oncrpc.Success && q.MaxReply > 0 && len(head)-len(buf)+len(q.body) > q.MaxReply:
+	case stat == oncrpc.Success && m.tooLarge(q, len(head)-len(buf)+len(q.body)):
 		stat = oncrpc.SystemErr
 	}
 	if stat != oncrpc.Success {
@@ -162,5 +174,3 @@ func (m *ONC) call(proc rpcbind.Proc, q *question, b []byte) ([]byte, oncrpc.Acc
 	}
 	return b, oncrpc.ProcUnavail
 }
-
-func owner(p *transport.Peer) endpoint.Owner { return endpoint.Owner{UID: p.UID} }

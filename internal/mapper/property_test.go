@@ -39,7 +39,7 @@ func TestCachedDump(t *testing.T) {
 		}
 		dumped := func(*rapid.T) {
 			for version := uint32(2); version <= 4; version++ {
-				want := freshDump(t, m.registry, version)
+				want := freshDump(t, m.Registry, version)
 				for _, w := range []way{udpLo, tcpLo} {
 					if got := ask(t, m, w, version, dumpP, nil); !bytes.Equal(got, want) {
 						r.Fatalf("v%d DUMP = %x, want %x", version, got, want)
@@ -90,8 +90,8 @@ func TestConcurrent(t *testing.T) {
 	changing.Wait()
 	close(done)
 	asking.Wait()
-	all, _ := m.registry.All()
-	if got := ask(t, m, tcpLo, 4, dumpP, nil); len(all) != own || !bytes.Equal(got, freshDump(t, m.registry, 4)) {
+	all, _ := m.Registry.All()
+	if got := ask(t, m, tcpLo, 4, dumpP, nil); len(all) != own || !bytes.Equal(got, freshDump(t, m.Registry, 4)) {
 		t.Errorf("the last DUMP is not what %d rows are: %x", len(all), got)
 	}
 }

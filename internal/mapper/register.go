@@ -13,28 +13,37 @@ import (
 
 // set is SET of every version: the answer is whether the row stands now.
 func (m *ONC) set(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
+	claim, unknown := m.claim(q)
 	reg, err := m.asked(q)
-	if err == errGarbage {
+	switch {
+	case unknown != nil:
+		return m.unknown(q, b, &reg, unknown)
+	case err == errGarbage:
 		return b, oncrpc.GarbageArgs
+	case err != nil:
+		m.Registry.Refuse(&claim.Owner, &reg, err)
+		return xdr.AppendBool(b, false), oncrpc.Success
 	}
-	if err == nil {
-		reg.Owner = owner(q.Peer)
-		_, err = m.registry.Add(reg)
-	}
-	if err != nil {
-		return m.refused(q, b, reg.Interface, err)
+	if _, err = m.Registry.Add(claim, reg); err != nil {
+		return xdr.AppendBool(b, false), oncrpc.Success
 	}
 	m.stats.set(q.version)
 	return xdr.AppendBool(b, true), oncrpc.Success
 }
 
-func (m *ONC) refused(q *question, b []byte, i endpoint.Interface, err error) ([]byte, oncrpc.AcceptStat) {
-	m.log.Warn("registration refused", "client", owner(q.Peer), "program", i.Program, "version", i.Version, "err", err)
-	return xdr.AppendBool(b, false), oncrpc.Success
+// unknown refuses a change to a caller that cannot be shown to be anybody.
+func (m *ONC) unknown(q *question, b []byte, r *endpoint.Registration, err error) ([]byte, oncrpc.AcceptStat) {
+	switch {
+	case err == errRemote: // of which there may be any number
+		m.Log.Debug("registration refused", "client", q.Client, "program", r.Program, "version", r.Version, "err", err)
+	case r.Dialect != 0: // or nothing is known of it
+		m.Registry.Refuse(nil, r, err)
+	}
+	return b, weak
 }
 
 // errGarbage: the arguments cannot be decoded.
-var errGarbage = errors.New("mapper: arguments cannot be decoded")
+var errGarbage = errors.New("arguments cannot be decoded")
 
 // asked returns the registration that the arguments of SET describe.
 func (m *ONC) asked(q *question) (endpoint.Registration, error) {
@@ -46,7 +55,7 @@ func (m *ONC) asked(q *question) (endpoint.Registration, error) {
 		reg := endpoint.Registration{Interface: endpoint.Program(a.Program, a.Version)}
 		n, ok := rpcbind.NetIDOf(a.Protocol)
 		if !ok || a.Port > 65535 {
-			return reg, fmt.Errorf("mapper: protocol %d, port %d: want 6 or 17, and 1 to 65535", a.Protocol, a.Port)
+			return reg, fmt.Errorf("protocol %d, port %d: want 6 or 17, and 1 to 65535", a.Protocol, a.Port)
 		}
 		reg.Endpoint = endpoint.Endpoint{NetID: n, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(a.Port))}
 		return reg, nil
@@ -58,7 +67,7 @@ func (m *ONC) asked(q *question) (endpoint.Registration, error) {
 	reg := endpoint.Registration{Interface: endpoint.Program(a.Program, a.Version)}
 	n, ok := rpcbind.ParseNetID(a.NetID)
 	if !ok {
-		return reg, fmt.Errorf("mapper: unknown netid %q", a.NetID)
+		return reg, fmt.Errorf("unknown netid %q", a.NetID)
 	}
 	reg.Endpoint, err = endpoint.FromUniversalAddress(n, a.Address)
 	return reg, err
@@ -67,13 +76,20 @@ func (m *ONC) asked(q *question) (endpoint.Registration, error) {
 // unset is UNSET of every version. That nothing was registered is a success:
 // servers remove before they register.
 func (m *ONC) unset(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
+	claim, unknown := m.claim(q)
 	program, version, on, err := unsetArgs(q)
-	if err != nil {
+	switch {
+	case unknown != nil:
+		var reg endpoint.Registration
+		if err == nil {
+			reg.Interface = endpoint.Program(program, version)
+		}
+		return m.unknown(q, b, &reg, unknown)
+	case err != nil:
 		return b, oncrpc.GarbageArgs
 	}
-	i := endpoint.Program(program, version)
-	if _, err := m.registry.Remove(owner(q.Peer), i, on...); err != nil {
-		return m.refused(q, b, i, err)
+	if _, err := m.Registry.Remove(claim.Owner, endpoint.Program(program, version), on...); err != nil {
+		return xdr.AppendBool(b, false), oncrpc.Success
 	}
 	m.stats.unset(q.version)
 	return xdr.AppendBool(b, true), oncrpc.Success

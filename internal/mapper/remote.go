@@ -28,7 +28,7 @@ func (m *ONC) indirect(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 	if _, ok := m.find(c.Program, c.Version, q.NetID, false); ok {
 		return b, oncrpc.SystemErr
 	}
-	if low, high, ok := m.registry.Versions(c.Program, q.NetID); ok {
+	if low, high, ok := m.Registry.Versions(c.Program, q.NetID); ok {
 		start := len(b) - acceptedSize
 		return oncrpc.AppendProgMismatch(b[:start], q.oncrpc.XID, low, high), oncrpc.ProgMismatch
 	}

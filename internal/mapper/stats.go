@@ -91,7 +91,13 @@ func (t *tally[K]) each(f func(K, outcomes)) {
 }
 
 // getStat is GETSTAT (RFC 1833, section 2.2.1).
-func (m *ONC) getStat(_ *question, b []byte) ([]byte, oncrpc.AcceptStat) {
+func (m *ONC) getStat(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
+	switch {
+	case !m.mayDump(q):
+		return b, weak
+	case m.tooLarge(q, strangerReply+1): // as it always is: nothing is collected in vain
+		return b, oncrpc.SystemErr
+	}
 	var out rpcbind.Stats
 	for i := range m.stats {
 		m.stats[i].copyTo(&out[i])

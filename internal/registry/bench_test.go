@@ -37,7 +37,7 @@ func BenchmarkAddRemove(b *testing.B) {
 			r := row(alice, 7, 1, rpcbind.TCP, 2000)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := g.Add(r); err != nil {
+				if _, err := add(g, r); err != nil {
 					b.Fatal(err)
 				}
 				if n, err := g.Remove(alice, r.Interface, rpcbind.TCP); n != 1 || err != nil {

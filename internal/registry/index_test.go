@@ -11,7 +11,7 @@ import (
 )
 
 func rowAt(program uint32, port uint16) *row {
-	return &row{reg: endpoint.Registration{
+	return &row{reg: &endpoint.Registration{
 		Interface: endpoint.Program(program, 1),
 		Endpoint:  endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), port)},
 	}}

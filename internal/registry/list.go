@@ -2,11 +2,14 @@ package registry
 
 import "github.com/quaymaster/quaymaster/internal/endpoint"
 
-// A row is a registration with its places in the lists it is on. They lie
-// together so that a lookup among very many rows waits for memory once.
+// A row is a registration with what is known of its evidence, and its places in
+// the lists it is on.
 type row struct {
-	reg   endpoint.Registration
-	links [2]link // indexed by which
+	reg *endpoint.Registration // never changes: another takes its place
+	belief
+	order    uint64
+	affirmed uint    // how often Add looked, and found that it holds
+	links    [2]link // indexed by which
 }
 
 type link struct{ prev, next *row }

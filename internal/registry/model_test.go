@@ -35,13 +35,17 @@ var (
 	someNetID   = rapid.SampledFrom(rpcbind.NetIDs[:4])
 	somePort    = rapid.SampledFrom([]uint16{0, 1023, 2000, 2001})
 	someRow     = rapid.Custom(func(t *rapid.T) endpoint.Registration {
-		return row(someOwner.Draw(t, "owner"), someProgram.Draw(t, "program"), someVersion.Draw(t, "version"), someNetID.Draw(t, "netid"), somePort.Draw(t, "port"))
+		return row(root, someProgram.Draw(t, "program"), someVersion.Draw(t, "version"), someNetID.Draw(t, "netid"), somePort.Draw(t, "port"))
 	})
 )
 
 // Add checks all or none, and what every row alone makes of it.
 func (m *model) Add(t *rapid.T) {
 	asked := rapid.SliceOfN(someRow, 0, 3).Draw(t, "rows")
+	owner := someOwner.Draw(t, "owner")
+	for i := range asked {
+		asked[i].Owner = owner
+	}
 	var fresh []endpoint.Registration
 	mistakes := 0
 	for _, r := range asked {
@@ -56,7 +60,7 @@ func (m *model) Add(t *rapid.T) {
 			fresh = append(fresh, r)
 		}
 	}
-	standing, err := m.g.Add(asked...)
+	standing, err := m.g.Add(registry.Claim{Owner: owner}, asked...)
 	if mistakes > 0 {
 		if n := len(lines(err)); n != mistakes {
 			t.Fatalf("Add = %d errors, %v, want %d", n, err, mistakes)
@@ -196,12 +200,12 @@ func (m *model) checkProgram(t *rapid.T, program uint32, n rpcbind.NetID) {
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{g: registry.New()}
+		if rapid.Bool().Draw(t, "own") {
+			m.g = openOwn(t)
+		}
 		m.follower = &follower{watcher: m.g.Watch()}
 		defer m.follower.watcher.Close()
-		standing, err := m.g.Add(own(rpcbind.TCP), own(rpcbind.UDP))
-		if err != nil {
-			t.Fatal(err)
-		}
+		standing, _ := m.g.All()
 		for _, r := range standing {
 			m.rows = append(m.rows, *r)
 			m.seq++
@@ -210,6 +214,14 @@ func TestModel(t *testing.T) {
 			"": m.Check, "add": m.Add, "remove": m.Remove, "remove by id": m.RemoveID, "follow": m.Follow,
 		})
 	})
+}
+
+func openOwn(t *rapid.T) *registry.Registry {
+	g, err := registry.Open(registry.Config{Own: []endpoint.Registration{row(root, rpcbind.Program, 4, rpcbind.TCP, rpcbind.Port), row(root, rpcbind.Program, 4, rpcbind.UDP, rpcbind.Port)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 // A follower replays what a watcher tells.
@@ -238,15 +250,24 @@ func (f *follower) take(t failer, e registry.Event) {
 		f.snapshots++
 		return
 	}
+	if e.Kind == registry.Refused && f.begun && e.Seq == f.seq {
+		return // nothing changed
+	}
 	if !f.begun || e.Seq != f.seq+1 {
 		t.Fatalf("%s %d after change %d, begun: %v", e.Kind, e.Seq, f.seq, f.begun)
 	}
 	f.seq = e.Seq
 	i := slices.Index(f.rows, e.Registration)
 	switch {
-	case e.Kind == registry.Added && i < 0:
+	case e.Kind == registry.Made && i < 0:
 		f.rows = append(f.rows, e.Registration)
-	case e.Kind == registry.Removed && i >= 0:
+	case e.Kind == registry.Renewed && i < 0:
+		i = slices.IndexFunc(f.rows, func(r *endpoint.Registration) bool { return r.ID == e.Registration.ID })
+		if i < 0 {
+			t.Fatalf("renewed: a row that is not there")
+		}
+		f.rows[i] = e.Registration
+	case e.Kind == registry.Ended && i >= 0:
 		f.rows = slices.Delete(f.rows, i, i+1)
 	default:
 		t.Fatalf("%s of a row at %d of the rows", e.Kind, i)

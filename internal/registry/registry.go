@@ -1,36 +1,80 @@
-// Package registry is the index of who listens where: every registration of
-// both dialects, in memory, with the rules of who may add and remove.
+// Package registry is the index of who listens where: every registration, in
+// memory, with the rules of who may add and remove, and the evidence that each
+// is believed for. A registration ends when its evidence does.
 package registry
 
 import (
 	"cmp"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"slices"
+	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// MaxRows is how many registrations there can be.
-const MaxRows = 1 << 18
+// Config is what a registry is opened with. The zero value is a registry in
+// memory whose rows are believed without looking.
+type Config struct {
+	Own       []endpoint.Registration // of the mapper itself: nobody may change them
+	Store     Store                   // journal of the rows; nil: none, a restart forgets them
+	Permanent Store                   // of what stays until somebody removes it; nil: nothing can
+	Sockets   Sockets                 // the kernel's table; nil: nobody can be shown to listen
+	Unchecked bool                    // believe owners without looking at sockets and processes
+
+	// Ours tells whether an address is this host's, so that a socket can be
+	// looked for. Nil: every one is.
+	Ours func(netip.Addr) bool
+
+	Grace       time.Duration       // how long a socket may be missing at first; 0: DefaultGrace
+	Lease       time.Duration       // how long what cannot be looked at is believed; 0: DefaultLease
+	MaxRows     int                 // in total, of which uid 0 keeps a tenth for itself; 0: DefaultMaxRows
+	MaxUserRows int                 // of one user other than uid 0; 0: DefaultMaxUserRows
+	Reserved    map[uint32][]uint32 // ONC programs that only uid 0 and these users may register
+
+	Log *slog.Logger // nil discards
+}
+
+// Defaults of a [Config].
+const (
+	DefaultGrace       = 10 * time.Second
+	DefaultLease       = time.Hour
+	DefaultMaxRows     = 1 << 18
+	DefaultMaxUserRows = 1024
+)
+
+// Sockets is the kernel's table of sockets; [socktable.Table] is one.
+type Sockets interface {
+	// Snapshot returns all sockets that receive.
+	Snapshot() (*socktable.Snapshot, error)
+	// At returns sockets that receive at an endpoint, none if there is none; not
+	// always all of them.
+	At(endpoint.Endpoint) ([]socktable.Socket, error)
+}
 
 // A Registry holds registrations. Its methods may be called from any goroutine.
 // The registrations it hands out are shared and never change: a row that
 // changes is another value.
 type Registry struct {
-	// Listens tells whether a socket of the owner's listens at an endpoint, which
-	// lets others than root register ports below 1024. Set it before the
-	// registry is used; nil says no.
-	Listens func(endpoint.Owner, endpoint.Endpoint) bool
+	c        Config
+	ports    ports
+	counters counters
+	seq      atomic.Uint64 // of the last change
+	hints    chan struct{} // has room for one: a socket closed at a registered port
 
-	seq atomic.Uint64 // of the last change
+	// Changes are made one at a time, the journal first: what only changes look
+	// at, and reading what follows, needs nothing but this.
+	change    sync.Mutex // guards what follows
+	processes processes
+	users     map[uint32]int // rows by uid
+	last      uint64         // order of the youngest row
+	behind    bool           // the journal could not be written
 
-	mu       sync.RWMutex // guards what follows
+	mu       sync.RWMutex // guards what follows; written with change held
 	rows     map[endpoint.ID]*row
 	exact    *index // of ONC
 	programs map[programKey]*list
@@ -47,15 +91,63 @@ type programKey struct {
 
 func programOf(r *endpoint.Registration) programKey { return programKey{r.Dialect, r.NetID, r.Program} }
 
-// New returns an empty registry.
+// New returns an empty registry in memory that believes what it is told.
 func New() *Registry {
-	return &Registry{
-		rows:     map[endpoint.ID]*row{},
-		exact:    newIndex(),
-		programs: map[programKey]*list{},
-		order:    list{by: inOrder},
-		watchers: map[*Watcher]struct{}{},
+	g, err := Open(Config{})
+	if err != nil { // nothing is opened that could fail
+		panic(err)
 	}
+	return g
+}
+
+// Open returns a registry with what the stores hold and is still true. It owns
+// the stores, and closes them in [Registry.Close]; not if it fails.
+func Open(c Config) (*Registry, error) {
+	c.Grace = cmp.Or(c.Grace, DefaultGrace)
+	c.Lease = cmp.Or(c.Lease, DefaultLease)
+	c.MaxRows = cmp.Or(c.MaxRows, DefaultMaxRows)
+	c.MaxUserRows = cmp.Or(c.MaxUserRows, DefaultMaxUserRows)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Registry{
+		c:         c,
+		hints:     make(chan struct{}, 1),
+		processes: processes{},
+		users:     map[uint32]int{},
+		rows:      map[endpoint.ID]*row{},
+		exact:     newIndex(),
+		programs:  map[programKey]*list{},
+		order:     list{by: inOrder},
+		watchers:  map[*Watcher]struct{}{},
+	}
+	return g, g.load()
+}
+
+// SetLimits replaces MaxRows and MaxUserRows of the configuration. What is
+// registered already stays.
+func (g *Registry) SetLimits(rows, perUser int) {
+	g.change.Lock()
+	defer g.change.Unlock()
+	g.c.MaxRows, g.c.MaxUserRows = rows, perUser
+}
+
+// Close ends the use of the stores, and lets processes go. No change may follow,
+// nor [Registry.Run] be running.
+func (g *Registry) Close() error {
+	g.change.Lock()
+	defer g.change.Unlock()
+	for r := g.order.first; r != nil; r = r.links[inOrder].next {
+		g.processes.drop(r.proc)
+		r.proc = nil
+	}
+	var errs []error
+	for _, s := range []Store{g.c.Store, g.c.Permanent} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Seq returns the number of the last change; 0 before the first. Who has made
@@ -83,7 +175,7 @@ func (g *Registry) Latest(program uint32, n rpcbind.NetID) *endpoint.Registratio
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if l := g.programs[programKey{endpoint.ONC, n, program}]; l != nil {
-		return &l.last.reg
+		return l.last.reg
 	}
 	return nil
 }
@@ -115,149 +207,7 @@ func (g *Registry) All() ([]*endpoint.Registration, uint64) {
 func (g *Registry) all() []*endpoint.Registration {
 	regs := make([]*endpoint.Registration, 0, len(g.rows))
 	for r := g.order.first; r != nil; r = r.links[inOrder].next {
-		regs = append(regs, &r.reg)
+		regs = append(regs, r.reg)
 	}
 	return regs
-}
-
-// Add registers regs: all of them or, if one cannot be, none. What stands
-// already, at the same endpoint, is not an error. It sets the fields ID and Since and returns the
-// registrations as they stand. The error joins a [RowError] for each that cannot
-// be, and one that wraps [ErrFull] if there are too many.
-func (g *Registry) Add(regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
-	rights := make([]error, len(regs)) // looked into before lookups have to wait
-	for i := range regs {
-		rights[i] = g.mayAdd(&regs[i])
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	standing, fresh, err := g.plan(regs, rights)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	for _, r := range fresh {
-		r.reg.ID = g.newID()
-		r.reg.Since = now
-		g.insert(r)
-	}
-	return standing, nil
-}
-
-// plan returns the registrations as they will stand, and the rows to insert for
-// it; rights has an error for each that may not be.
-func (g *Registry) plan(regs []endpoint.Registration, rights []error) (standing []*endpoint.Registration, fresh []*row, err error) {
-	var mistakes []error
-	planned := map[exactKey]*row{}
-	for i := range regs {
-		reg := &regs[i]
-		if rights[i] != nil {
-			mistakes = append(mistakes, rights[i])
-			continue
-		}
-		k := keyOf(reg.Interface, reg.NetID)
-		r := cmp.Or(g.exact.get(k), planned[k])
-		if r == nil {
-			r = &row{reg: *reg}
-			planned[k] = r
-			fresh = append(fresh, r)
-		}
-		if err := sameAs(reg, &r.reg); err != nil {
-			mistakes = append(mistakes, err)
-		}
-		standing = append(standing, &r.reg)
-	}
-	if len(g.rows)+len(fresh) > MaxRows {
-		mistakes = append(mistakes, full(len(fresh)))
-	}
-	return standing, fresh, errors.Join(mistakes...)
-}
-
-func (g *Registry) newID() endpoint.ID {
-	for {
-		id := endpoint.ID(rand.Uint64N(uint64(endpoint.MaxID))) + 1
-		if g.rows[id] == nil {
-			return id
-		}
-	}
-}
-
-func (g *Registry) insert(r *row) {
-	g.rows[r.reg.ID] = r
-	g.exact.put(r)
-	k := programOf(&r.reg)
-	l := g.programs[k]
-	if l == nil {
-		l = &list{by: inProgram}
-		g.programs[k] = l
-	}
-	l.push(r)
-	g.order.push(r)
-	g.publish(Event{Seq: g.seq.Add(1), Kind: Added, Registration: &r.reg})
-}
-
-// Remove ends the registrations of an interface on some transports: all that
-// there are or, if one of them is not by's to change, none. It returns how many
-// ended; 0 is no error. The error joins a [RowError] for each that must stay.
-func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind.NetID) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var ending []*row
-	for _, n := range on {
-		if r := g.exact.get(keyOf(i, n)); r != nil && !slices.Contains(ending, r) {
-			ending = append(ending, r)
-		}
-	}
-	if err := g.end(by, ending); err != nil {
-		return 0, err
-	}
-	return len(ending), nil
-}
-
-// RemoveID ends the registrations with these ids: all or, if one is not there
-// or not by's to change, none. The error wraps [ErrNotFound] or joins a
-// [RowError] for each that must stay.
-func (g *Registry) RemoveID(by endpoint.Owner, ids ...endpoint.ID) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var ending []*row
-	for _, id := range ids {
-		r := g.rows[id]
-		if r == nil {
-			return fmt.Errorf("%s: %w", id, ErrNotFound)
-		}
-		ending = append(ending, r)
-	}
-	return g.end(by, ending)
-}
-
-func (g *Registry) end(by endpoint.Owner, ending []*row) error {
-	var mistakes []error
-	for _, r := range ending {
-		if err := mayEnd(by, &r.reg); err != nil {
-			mistakes = append(mistakes, err)
-		}
-	}
-	if len(mistakes) > 0 {
-		return errors.Join(mistakes...)
-	}
-	for _, r := range ending {
-		g.delete(r)
-	}
-	return nil
-}
-
-func (g *Registry) delete(r *row) {
-	if g.rows[r.reg.ID] != r {
-		return // named twice
-	}
-	delete(g.rows, r.reg.ID)
-	g.exact.delete(keyOf(r.reg.Interface, r.reg.NetID))
-	k := programOf(&r.reg)
-	l := g.programs[k]
-	if l.remove(r); l.first == nil {
-		delete(g.programs, k)
-	}
-	g.order.remove(r)
-	g.publish(Event{Seq: g.seq.Add(1), Kind: Removed, Registration: &r.reg})
 }

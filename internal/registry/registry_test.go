@@ -30,10 +30,24 @@ func row(owner endpoint.Owner, program, version uint32, n rpcbind.NetID, port ui
 	}
 }
 
-func own(n rpcbind.NetID) endpoint.Registration {
-	r := row(root, rpcbind.Program, 4, n, rpcbind.Port)
-	r.Own = true
-	return r
+// open returns a registry with the mapper's own row on some transports.
+func open(t testing.TB, own ...rpcbind.NetID) *registry.Registry {
+	t.Helper()
+	var c registry.Config
+	for _, n := range own {
+		c.Own = append(c.Own, row(root, rpcbind.Program, 4, n, rpcbind.Port))
+	}
+	return openWith(t, c)
+}
+
+func openWith(t testing.TB, c registry.Config) *registry.Registry {
+	t.Helper()
+	g, err := registry.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	return g
 }
 
 func annotated(r endpoint.Registration, text string) endpoint.Registration {
@@ -41,20 +55,38 @@ func annotated(r endpoint.Registration, text string) endpoint.Registration {
 	return r
 }
 
+// add registers rows for the owner of the first.
+func add(g *registry.Registry, rows ...endpoint.Registration) ([]*endpoint.Registration, error) {
+	var c registry.Claim
+	if len(rows) > 0 {
+		c.Owner = rows[0].Owner
+	}
+	return g.Add(c, rows...)
+}
+
+// mustAdd registers rows, each for its owner.
 func mustAdd(t testing.TB, g *registry.Registry, rows ...endpoint.Registration) []*endpoint.Registration {
 	t.Helper()
-	standing, err := g.Add(rows...)
-	if err != nil || len(standing) != len(rows) {
-		t.Fatalf("Add = %d rows, %v, want %d", len(standing), err, len(rows))
+	var all []*endpoint.Registration
+	for len(rows) > 0 {
+		n := 1
+		for n < len(rows) && rows[n].Owner == rows[0].Owner {
+			n++
+		}
+		standing, err := add(g, rows[:n]...)
+		if err != nil || len(standing) != n {
+			t.Fatalf("Add = %d rows, %v, want %d", len(standing), err, n)
+		}
+		all = append(all, standing...)
+		rows = rows[n:]
 	}
-	return standing
+	return all
 }
 
 // TestAdd adds to a registry that holds the mapper's own row, alice's mountd
 // with an annotation, and root's nfs.
 func TestAdd(t *testing.T) {
 	standing := []endpoint.Registration{
-		own(rpcbind.TCP),
 		annotated(row(alice, 100005, 3, rpcbind.TCP, 20048), "hers"),
 		row(root, 100003, 4, rpcbind.TCP, 2049),
 	}
@@ -107,7 +139,7 @@ func TestAdd(t *testing.T) {
 		},
 		{
 			"every mistake, once each", []endpoint.Registration{
-				row(bob, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 2, rpcbind.UDP, 0),
+				row(alice, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 2, rpcbind.UDP, 0),
 				row(alice, 100003, 4, rpcbind.TCP, 2050), row(alice, 7, 3, rpcbind.UDP, 1),
 			},
 			[]string{
@@ -118,10 +150,10 @@ func TestAdd(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := registry.New()
+			g := open(t, rpcbind.TCP)
 			mustAdd(t, g, standing...)
 			before, seq := g.All()
-			rows, err := g.Add(tt.rows...)
+			rows, err := add(g, tt.rows...)
 			if got := lines(err); !slices.Equal(got, tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("Add = %q, want %q, %v", got, tt.want, tt.is)
 			}
@@ -186,8 +218,8 @@ func TestRemove(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := registry.New()
-			rows := mustAdd(t, g, own(rpcbind.TCP), row(alice, program, 1, rpcbind.TCP, 2000), row(alice, program, 1, rpcbind.UDP, 2000), row(bob, program, 1, rpcbind.TCP6, 2000))
+			g := open(t, rpcbind.TCP)
+			mustAdd(t, g, row(alice, program, 1, rpcbind.TCP, 2000), row(alice, program, 1, rpcbind.UDP, 2000), row(bob, program, 1, rpcbind.TCP6, 2000))
 			n, err := g.Remove(tt.by, tt.i, tt.on...)
 			text := ""
 			if err != nil {
@@ -196,17 +228,18 @@ func TestRemove(t *testing.T) {
 			if n != tt.n || text != tt.want || !errors.Is(err, tt.is) {
 				t.Errorf("Remove = %d, %v, want %d, %q", n, err, tt.n, tt.want)
 			}
-			if left, seq := g.All(); len(left) != len(rows)-tt.n || seq != uint64(len(rows)+tt.n) {
-				t.Errorf("%d rows are left at seq %d, want %d", len(left), seq, len(rows)-tt.n)
+			if left, seq := g.All(); len(left) != 4-tt.n || seq != uint64(4+tt.n) {
+				t.Errorf("%d rows are left at seq %d, want %d", len(left), seq, 4-tt.n)
 			}
 		})
 	}
 }
 
 func TestRemoveID(t *testing.T) {
-	g := registry.New()
-	rows := mustAdd(t, g, own(rpcbind.TCP), row(alice, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 2, rpcbind.TCP, 2000), row(bob, 7, 3, rpcbind.TCP, 2000))
-	mappers, hers, hers2, his := rows[0].ID, rows[1].ID, rows[2].ID, rows[3].ID
+	g := open(t, rpcbind.TCP)
+	rows := mustAdd(t, g, row(alice, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 2, rpcbind.TCP, 2000), row(bob, 7, 3, rpcbind.TCP, 2000))
+	mappers := g.Lookup(endpoint.Program(rpcbind.Program, 4), rpcbind.TCP).ID
+	hers, hers2, his := rows[0].ID, rows[1].ID, rows[2].ID
 	for _, tt := range []struct {
 		name string
 		by   endpoint.Owner
@@ -256,27 +289,49 @@ func TestLatestAndVersions(t *testing.T) {
 	check(rpcbind.TCP, 0, 0, 0, false)
 }
 
-// many returns n registrations of programs from 1000 on, four versions each.
+// many returns n registrations by root of programs from 1000 on, four versions each.
 func many(n int) []endpoint.Registration {
 	rows := make([]endpoint.Registration, n)
 	for i := range rows {
-		rows[i] = row(alice, 1000+uint32(i/4), uint32(i%4), rpcbind.UDP, 2000+uint16(i%60000))
+		rows[i] = row(root, 1000+uint32(i/4), uint32(i%4), rpcbind.UDP, 2000+uint16(i%60000))
 	}
 	return rows
 }
 
+// Root keeps a tenth of the whole for itself, and everybody else has a bound.
 func TestFull(t *testing.T) {
-	g := registry.New()
-	rows := mustAdd(t, g, many(registry.MaxRows)...)
-	_, err := g.Add(row(alice, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 2, rpcbind.TCP, 2000))
-	if want := "2 more: the registry is full with 262144"; !errors.Is(err, registry.ErrFull) || err.Error() != want {
-		t.Errorf("Add = %v, want %s", err, want)
+	g := openWith(t, registry.Config{MaxRows: 100, MaxUserRows: 20})
+	rows := mustAdd(t, g, many(85)...)
+	hers := func(n uint32) (rows []endpoint.Registration) {
+		for i := range n {
+			rows = append(rows, row(alice, 7, i, rpcbind.TCP, 2000))
+		}
+		return rows
 	}
-	mustAdd(t, g, many(10)...) // they stand already
-	if err := g.RemoveID(alice, rows[0].ID); err != nil {
-		t.Fatal(err)
+	refused := func(want string, rows ...endpoint.Registration) {
+		t.Helper()
+		if _, err := add(g, rows...); !errors.Is(err, registry.ErrFull) || err.Error() != want {
+			t.Errorf("Add = %v, want %s", err, want)
+		}
 	}
-	mustAdd(t, g, row(alice, 7, 1, rpcbind.TCP, 2000))
+	refused("6 more: the registry is full: 85 registrations of 90", hers(6)...)
+	mustAdd(t, g, hers(5)...)
+	refused("1 more: the registry is full: 90 registrations of 90", row(bob, 8, 1, rpcbind.TCP, 2000))
+	mustAdd(t, g, hers(5)...)  // they stand already
+	mustAdd(t, g, many(95)...) // of which 10 are new
+	refused("1 more: the registry is full: 100 registrations of 100", row(root, 9, 1, rpcbind.TCP, 2000))
+	for _, r := range rows[:50] {
+		if err := g.RemoveID(root, r.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("16 more: the registry is full: uid 1000 has 5 registrations and may have 20", hers(21)...)
+	mustAdd(t, g, hers(20)...)
+	refused("1 more: the registry is full: uid 1000 has 20 registrations and may have 20", row(alice, 8, 1, rpcbind.TCP, 2000))
+	g.Remove(root, endpoint.Program(7, 3), rpcbind.TCP)
+	mustAdd(t, g, row(alice, 8, 1, rpcbind.TCP, 2000))
+	g.SetLimits(200, 30)
+	mustAdd(t, g, row(alice, 8, 2, rpcbind.TCP, 2000))
 }
 
 func TestIDs(t *testing.T) {
@@ -290,14 +345,52 @@ func TestIDs(t *testing.T) {
 	}
 	first := g.Lookup(endpoint.Program(1000, 0), rpcbind.UDP)
 	id := first.ID
-	g.Remove(alice, endpoint.Program(1000, 1), rpcbind.UDP)
+	g.Remove(root, endpoint.Program(1000, 1), rpcbind.UDP)
 	mustAdd(t, g, row(bob, 7, 1, rpcbind.TCP, 2000))
 	if again := g.Lookup(endpoint.Program(1000, 0), rpcbind.UDP); again.ID != id {
 		t.Errorf("id of a standing row = %v, want %v as before", again.ID, id)
 	}
-	g.Remove(alice, first.Interface, rpcbind.UDP)
-	if again := mustAdd(t, g, row(alice, 1000, 0, rpcbind.UDP, 2000))[0]; again.ID == id {
+	g.Remove(root, first.Interface, rpcbind.UDP)
+	if again := mustAdd(t, g, row(root, 1000, 0, rpcbind.UDP, 2000))[0]; again.ID == id {
 		t.Errorf("a new row has the id %v of one that ended", id)
+	}
+}
+
+func TestLocate(t *testing.T) {
+	g := registry.New()
+	rows := []endpoint.Registration{
+		row(alice, 7, 1, rpcbind.TCP, 2000), row(alice, 7, 1, rpcbind.UDP6, 2001), row(alice, 7, 2, rpcbind.TCP, 2000),
+		{Interface: endpoint.Program(7, 3), Endpoint: endpoint.Endpoint{NetID: rpcbind.Local, Path: "/run/x.sock"}, Owner: alice},
+	}
+	rows[2].Addr = netip.MustParseAddrPort("192.0.2.1:2000")
+	mustAdd(t, g, rows...)
+	for _, r := range rows {
+		if e, ok := g.Locate(r.Interface, r.NetID); !ok || e != r.Endpoint {
+			t.Errorf("Locate(%s, %s) = %v, %t, want %v", r.Interface, r.NetID, e, ok, r.Endpoint)
+		}
+	}
+	if e, ok := g.Locate(endpoint.Program(7, 2), rpcbind.UDP); ok {
+		t.Errorf("Locate of what is not registered = %v", e)
+	}
+	if e, ok := g.Locate(endpoint.Interface{Program: 7, Version: 1}, rpcbind.TCP); ok {
+		t.Errorf("Locate in no dialect = %v", e)
+	}
+}
+
+// Every kind and reason has words of its own.
+func TestWords(t *testing.T) {
+	seen := map[string]bool{}
+	for k := registry.Snapshot; k <= registry.Refused; k++ {
+		seen[k.String()] = true
+	}
+	for r := range registry.New().Counts().Ended {
+		seen[r.String()] = true
+	}
+	if len(seen) != 5+7 || seen[""] {
+		t.Errorf("words %v, want 12", seen)
+	}
+	if k, r := registry.Kind(99).String(), registry.Reason(99).String(); k != "Kind(99)" || r != "Reason(99)" {
+		t.Errorf("unknown ones are %q and %q", k, r)
 	}
 }
 
@@ -318,12 +411,9 @@ func TestLookupAllocatesNothing(t *testing.T) {
 
 // A user may register a port below 1024 on which a socket of his listens.
 func TestListensBelow1024(t *testing.T) {
-	g := registry.New()
-	asked := 0
-	g.Listens = func(o endpoint.Owner, e endpoint.Endpoint) bool {
-		asked++
-		return o == alice && e.Addr.Port() == 662
-	}
+	var sockets table
+	sockets.open(alice, row(alice, 100024, 1, rpcbind.TCP, 662).Endpoint)
+	g := openWith(t, registry.Config{Sockets: &sockets, Unchecked: true})
 	for _, tt := range []struct {
 		row   endpoint.Registration
 		is    error
@@ -331,13 +421,13 @@ func TestListensBelow1024(t *testing.T) {
 	}{
 		{row(alice, 100024, 1, rpcbind.TCP, 662), nil, 1},
 		{row(alice, 100024, 1, rpcbind.UDP, 663), registry.ErrRight, 1},
-		{row(bob, 100024, 1, rpcbind.UDP, 662), registry.ErrRight, 1},
+		{row(bob, 100024, 1, rpcbind.TCP, 662), registry.ErrRight, 1},
 		{row(root, 100024, 1, rpcbind.UDP, 664), nil, 0},
 		{row(bob, 100024, 1, rpcbind.TCP6, 1024), nil, 0},
 	} {
-		asked = 0
-		if _, err := g.Add(tt.row); !errors.Is(err, tt.is) || asked != tt.asked {
-			t.Errorf("Add(%s by %d) = %v after asking %d times, want %v and %d", tt.row.Endpoint, tt.row.Owner.UID, err, asked, tt.is, tt.asked)
+		sockets.asked = 0
+		if _, err := add(g, tt.row); !errors.Is(err, tt.is) || sockets.asked != tt.asked {
+			t.Errorf("Add(%s by %d) = %v after asking %d times, want %v and %d", tt.row.Endpoint, tt.row.Owner.UID, err, sockets.asked, tt.is, tt.asked)
 		}
 	}
 }

@@ -3,8 +3,10 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -39,21 +41,43 @@ func (e *RowError) Unwrap() error { return e.Reason }
 // listen on by default.
 const firstUnprivileged = 1024
 
-// mayAdd returns nil if the registration can be and its owner may make it.
-func (g *Registry) mayAdd(r *endpoint.Registration) error {
+// mayAdd returns nil if the registration can be and the claim's owner may make it.
+func (g *Registry) mayAdd(c *Claim, r *endpoint.Registration) error {
 	reason := r.Validate()
-	switch {
-	case reason != nil || r.Own:
-	case r.Dialect == endpoint.ONC && r.Program == rpcbind.Program:
+	if reason == nil && c.Owner != endpoint.Superuser {
+		reason = g.mayUserAdd(c, r)
+	}
+	if reason == nil && r.Dialect == endpoint.ONC && r.Program == rpcbind.Program {
 		reason = fmt.Errorf("%w: the program is the mapper's own", ErrRight)
-	case !r.NetID.IsIP() || r.Addr.Port() >= firstUnprivileged || r.Owner == endpoint.Superuser:
-	case g.Listens == nil || !g.Listens(r.Owner, r.Endpoint):
-		reason = fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
 	}
 	if reason == nil {
 		return nil
 	}
 	return &RowError{Interface: r.Interface, Endpoint: r.Endpoint, Reason: reason}
+}
+
+// mayUserAdd returns why a user other than root may not add the registration.
+func (g *Registry) mayUserAdd(c *Claim, r *endpoint.Registration) error {
+	users, reserved := g.c.Reserved[r.Program]
+	switch {
+	case c.Evidence == endpoint.Permanent:
+		return fmt.Errorf("%w: permanent registrations are for root", ErrRight)
+	case reserved && r.Dialect == endpoint.ONC && !slices.Contains(users, c.Owner.UID):
+		return fmt.Errorf("%w: the program is reserved", ErrRight)
+	case r.NetID.IsIP() && r.Addr.Port() < firstUnprivileged && !g.listens(c.Owner, r.Endpoint):
+		return fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
+	}
+	return nil
+}
+
+// listens tells whether a socket of the owner's receives at the endpoint, as far
+// as the kernel can tell users apart.
+func (g *Registry) listens(o endpoint.Owner, e endpoint.Endpoint) bool {
+	if g.c.Sockets == nil || o.UID == socktable.NoUID {
+		return false
+	}
+	sockets, err := g.c.Sockets.At(e)
+	return err == nil && belongsTo(sockets, o.UID)
 }
 
 // sameAs returns nil if the standing registration says what asked does.
@@ -79,9 +103,4 @@ func mayEnd(by endpoint.Owner, r *endpoint.Registration) error {
 		return &RowError{r.Interface, r.Endpoint, ErrNotOwner, &r.Owner}
 	}
 	return nil
-}
-
-// full returns an error about so many registrations that are too many.
-func full(more int) error {
-	return fmt.Errorf("%d more: %w with %d", more, ErrFull, MaxRows)
 }

@@ -12,7 +12,7 @@ type Record struct {
 
 	Seen      bool   // a socket received at the endpoint
 	SocketUID uint32 // that socket's, if Seen
-	Started   uint64 // when the process PID began, in clock ticks since the host did; 0 if unknown
+	Started   uint64 // when the process PID began, in clock ticks since the host did; 0 if unknown or if the row does not need it
 	Elsewhere bool   // the owner's sockets cannot be seen: another network namespace, or an address of another host
 }
 

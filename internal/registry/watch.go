@@ -1,41 +1,6 @@
 package registry
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/quaymaster/quaymaster/internal/endpoint"
-)
-
-// A Kind says what an [Event] tells.
-type Kind uint8
-
-// Kinds of events.
-const (
-	Snapshot Kind = iota // everything that is registered
-	Added                // one registration was made
-	Removed              // one registration ended
-)
-
-func (k Kind) String() string {
-	switch k {
-	case Snapshot:
-		return "snapshot"
-	case Added:
-		return "added"
-	case Removed:
-		return "removed"
-	}
-	return fmt.Sprintf("Kind(%d)", uint8(k))
-}
-
-// An Event is a change, or the state that changes are counted from.
-type Event struct {
-	Seq          uint64 // of the change, or of the last one in the snapshot; changes are numbered without gaps
-	Kind         Kind
-	Registration *endpoint.Registration   // what was added or removed
-	All          []*endpoint.Registration // of a snapshot, oldest first
-}
+import "context"
 
 // MaxBehind is how many changes a watcher may fall behind before it gets a new
 // snapshot in their place.
@@ -50,6 +15,7 @@ type Watcher struct {
 	// Guarded by registry.mu. The goroutine that owns the watcher may write with
 	// the lock for readers: what else writes holds the one for writers.
 	queue   []Event
+	refused int  // of the queue
 	restart bool // the next event is a snapshot; queue is empty
 }
 
@@ -94,25 +60,38 @@ func (w *Watcher) fetch() []Event {
 		return []Event{{Seq: g.seq.Load(), Kind: Snapshot, All: g.all()}}
 	}
 	events := w.queue
-	w.queue = nil
+	w.queue, w.refused = nil, 0
 	return events
 }
 
-// publish gives an event to every watcher. g.mu is held.
+// maxRefused is how many refusals may wait for a watcher, beside the changes:
+// anybody can cause them, so that they must not cost it a change.
+const maxRefused = MaxBehind / 2
+
+// publish counts an event and gives it to every watcher. g.mu is held.
 func (g *Registry) publish(e Event) {
+	g.counters.count(e)
 	for w := range g.watchers {
-		switch {
-		case w.restart:
-			continue // the snapshot will have it
-		case len(w.queue) == MaxBehind:
-			w.queue = nil
-			w.restart = true
-		default:
-			w.queue = append(w.queue, e)
-		}
-		select {
-		case w.wake <- struct{}{}:
-		default:
+		if w.take(e) {
+			select {
+			case w.wake <- struct{}{}:
+			default:
+			}
 		}
 	}
+}
+
+// take queues an event, and tells whether there is something new to fetch.
+func (w *Watcher) take(e Event) bool {
+	switch {
+	case w.restart, e.Kind == Refused && w.refused == maxRefused:
+		return false // the snapshot will have it, but for a refusal
+	case e.Kind == Refused:
+		w.refused++
+	case len(w.queue)-w.refused == MaxBehind:
+		w.queue, w.refused, w.restart = nil, 0, true
+		return true
+	}
+	w.queue = append(w.queue, e)
+	return true
 }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -13,8 +14,8 @@ import (
 )
 
 func TestWatch(t *testing.T) {
-	g := registry.New()
-	mustAdd(t, g, own(rpcbind.TCP), row(alice, 7, 1, rpcbind.TCP, 2000))
+	g := open(t, rpcbind.TCP)
+	mustAdd(t, g, row(alice, 7, 1, rpcbind.TCP, 2000))
 	w := g.Watch()
 	defer w.Close()
 	mustAdd(t, g, row(alice, 7, 2, rpcbind.TCP, 2000)) // before the first fetch: the snapshot has it
@@ -26,9 +27,9 @@ func TestWatch(t *testing.T) {
 	g.Remove(root, endpoint.Program(7, 1), rpcbind.TCP)
 	mustAdd(t, g, row(alice, 7, 3, rpcbind.TCP, 2000)) // changes nothing
 	events, err = w.Next(t.Context())
-	if err != nil || len(events) != 2 || events[0].Kind != registry.Added || events[0].Registration != r || events[0].Seq != 4 ||
-		events[1].Kind != registry.Removed || events[1].Registration.Version != 1 || events[1].Seq != 5 {
-		t.Fatalf("Next = %+v, %v, want change 4, added, and 5, removed", events, err)
+	if err != nil || len(events) != 2 || events[0].Kind != registry.Made || events[0].Registration != r || events[0].Seq != 4 ||
+		events[1].Kind != registry.Ended || events[1].Registration.Version != 1 || events[1].Seq != 5 {
+		t.Fatalf("Next = %+v, %v, want change 4, made, and 5, ended", events, err)
 	}
 }
 
@@ -77,7 +78,7 @@ func TestFallenBehind(t *testing.T) {
 		if f.snapshots != wantSnapshots {
 			t.Errorf("%d changes behind: %d snapshots, want %d", behind, f.snapshots, wantSnapshots)
 		}
-		g.Remove(alice, endpoint.Program(1000, 0), rpcbind.UDP) // it goes on from there
+		g.Remove(root, endpoint.Program(1000, 0), rpcbind.UDP) // it goes on from there
 		f.catchUp(t, uint64(behind+1))
 		if all, _ := g.All(); !slices.Equal(f.rows, all) {
 			t.Errorf("%d changes behind: %d rows, want the %d that there are", behind, len(f.rows), len(all))
@@ -105,6 +106,55 @@ func TestClosedWatcherGetsNothing(t *testing.T) {
 	})
 }
 
+// Refusals are told, and never cost a watcher a change.
+func TestWatchRefused(t *testing.T) {
+	g := registry.New()
+	w := g.Watch()
+	defer w.Close()
+	g.Refuse(nil, &hers, registry.ErrRight) // before the snapshot: not told
+	if events := w.Fetch(); len(events) != 1 || events[0].Kind != registry.Snapshot {
+		t.Fatalf("%+v, want a snapshot only", events)
+	}
+	mustAdd(t, g, hers)
+	other := row(bob, 7, 1, rpcbind.TCP, 3000)
+	_, err := add(g, other)
+	if events := w.Fetch(); len(events) != 2 || events[1].Kind != registry.Refused || events[1].Seq != 1 || *events[1].By != bob ||
+		events[1].Err != err || events[1].Registration.Endpoint != other.Endpoint || events[1].Registration.Owner != bob {
+		t.Fatalf("%+v, want the row, then why another was refused at the same change", events)
+	}
+	_, err = g.Remove(bob, hers.Interface, rpcbind.TCP)
+	if events := w.Fetch(); len(events) != 1 || events[0].Kind != registry.Refused || !errors.Is(err, events[0].Err) || events[0].Registration.Owner != alice {
+		t.Fatalf("%+v, want why an end was refused: %v", events, err)
+	}
+
+	refuse := func() {
+		for range 3 * registry.MaxBehind {
+			g.Refuse(&bob, &other, registry.ErrRight)
+		}
+	}
+	count := func() (kinds [5]int) {
+		for _, e := range w.Fetch() {
+			kinds[e.Kind]++
+		}
+		return kinds
+	}
+	refuse()
+	mustAdd(t, g, many(registry.MaxBehind-1)...)
+	refuse()
+	g.Remove(root, endpoint.Program(1000, 0), rpcbind.UDP)
+	if got := count(); got != [5]int{registry.Made: registry.MaxBehind - 1, registry.Ended: 1, registry.Refused: registry.MaxBehind / 2} {
+		t.Errorf("events by kind: %v, want every change, and some refusals", got)
+	}
+	mustAdd(t, g, row(root, 1000, 0, rpcbind.UDP, 2000))
+	refuse()
+	if got := count(); got[registry.Made] != 1 || got[registry.Refused] == 0 {
+		t.Errorf("events by kind: %v, want refusals again", got)
+	}
+	if got := g.Counts(); got.Made != registry.MaxBehind+1 || got.Ended[registry.Removed] != 1 || got.Refused != 3+9*registry.MaxBehind || got.Renewed != 0 {
+		t.Errorf("counts %+v", got)
+	}
+}
+
 // TestConcurrent has writers, readers and watchers at once: the race detector
 // looks, and every watcher that replays its events has what All has.
 func TestConcurrent(t *testing.T) {
@@ -116,7 +166,7 @@ func TestConcurrent(t *testing.T) {
 		writing.Go(func() {
 			program := uint32(10 + i)
 			for k := range uint32(rounds) {
-				if _, err := g.Add(row(alice, program, k%50, rpcbind.TCP, 2000), row(alice, program, k%50, rpcbind.UDP, 2000)); err != nil {
+				if _, err := add(g, row(alice, program, k%50, rpcbind.TCP, 2000), row(alice, program, k%50, rpcbind.UDP, 2000)); err != nil {
 					t.Error(err)
 				}
 				g.Lookup(endpoint.Program(10, k%50), rpcbind.TCP)

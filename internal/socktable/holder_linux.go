@@ -1,4 +1,3 @@
-// Package socktable asks the kernel about sockets: who listens, and who owns a socket.
 package socktable
 
 import (
@@ -30,28 +29,11 @@ func HolderOf(network string, addr netip.AddrPort) (Process, bool) {
 		own, other = other, own
 	}
 	for _, table := range []string{own, other} {
-		var inodes []string
-		for _, s := range conflicting("/proc/net/"+table, network == "tcp", addr) {
-			inodes = append(inodes, s.inode)
-		}
-		if p, ok := holding(inodes); ok {
+		if p, ok := holding(conflicting("/proc/net/"+table, network == "tcp", addr)); ok {
 			return p, true
 		}
 	}
 	return Process{}, false
-}
-
-// ListensAs tells whether a socket that belongs to a user listens where addr
-// leads to; network is "tcp" or "udp".
-func ListensAs(uid uint32, network string, addr netip.AddrPort) bool {
-	for _, table := range []string{network, network + "6"} {
-		for _, s := range conflicting("/proc/net/"+table, network == "tcp", addr) {
-			if s.uid == strconv.FormatUint(uint64(uid), 10) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // HolderOfPath returns the process that listens on a socket of the UNIX domain;
@@ -59,12 +41,8 @@ func ListensAs(uid uint32, network string, addr netip.AddrPort) bool {
 func HolderOfPath(path string) (Process, bool) {
 	var inodes []string
 	eachLine("/proc/net/unix", func(line string) {
-		fields := strings.Fields(line)
-		if len(fields) < 8 || fields[3] != acceptsConnections {
-			return
-		}
-		if _, at, ok := strings.Cut(line, " "+fields[6]+" "); ok && at == path { // it may have blanks
-			inodes = append(inodes, fields[6])
+		if inode, at, ok := parseProcUnix(line); ok && at == path {
+			inodes = append(inodes, inode)
 		}
 	})
 	return holding(inodes)
@@ -76,13 +54,10 @@ const acceptsConnections = "00010000"
 // stateListen is TCP_LISTEN in the tables of /proc/net.
 const stateListen = "0A"
 
-// A socket is a row of a table of /proc/net.
-type socket struct{ inode, uid string }
-
-// conflicting returns the sockets of a table at the port of addr whose address
-// is the same, or where either is a wildcard.
-func conflicting(table string, listeners bool, addr netip.AddrPort) []socket {
-	var sockets []socket
+// conflicting returns the inodes of the sockets of a table at the port of addr
+// whose address is the same, or where either is a wildcard.
+func conflicting(table string, listeners bool, addr netip.AddrPort) []string {
+	var inodes []string
 	eachLine(table, func(line string) {
 		fields := strings.Fields(line)
 		if len(fields) < 10 || listeners && fields[3] != stateListen {
@@ -94,10 +69,10 @@ func conflicting(table string, listeners bool, addr netip.AddrPort) []socket {
 		}
 		a, b := at.Addr().Unmap(), addr.Addr()
 		if a == b || a.IsUnspecified() && (a.Is4() == b.Is4() || a.Is6()) || b.IsUnspecified() && a.Is4() == b.Is4() {
-			sockets = append(sockets, socket{inode: fields[9], uid: fields[7]})
+			inodes = append(inodes, fields[9])
 		}
 	})
-	return sockets
+	return inodes
 }
 
 func eachLine(file string, f func(line string)) {

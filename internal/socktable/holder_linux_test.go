@@ -68,43 +68,12 @@ func TestConflicting(t *testing.T) {
 		{"192.0.2.1:115", true, "5"}, // an IPv4 address on an IPv6 socket
 		{"127.0.0.1:1", true, ""},
 	} {
-		var inodes []string
-		for _, s := range conflicting(table, tt.listeners, netip.MustParseAddrPort(tt.addr)) {
-			inodes = append(inodes, s.inode)
-		}
-		if got := strings.Join(inodes, " "); got != tt.want {
+		if got := strings.Join(conflicting(table, tt.listeners, netip.MustParseAddrPort(tt.addr)), " "); got != tt.want {
 			t.Errorf("conflicting(%s, %v) = %q, want %q", tt.addr, tt.listeners, got, tt.want)
 		}
 	}
 	if got := conflicting(table+"6", true, netip.MustParseAddrPort("127.0.0.1:111")); got != nil {
 		t.Errorf("conflicting in a table that does not exist = %q", got)
-	}
-}
-
-func TestListensAs(t *testing.T) {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	at := ln.Addr().(*net.TCPAddr).AddrPort()
-	me := uint32(os.Getuid())
-	for _, tt := range []struct {
-		name    string
-		uid     uint32
-		network string
-		addr    netip.AddrPort
-		want    bool
-	}{
-		{"mine", me, "tcp", at, true},
-		{"mine, as part of every address", me, "tcp", netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()), true},
-		{"another user's", me + 1, "tcp", at, false},
-		{"another address", me, "tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), at.Port()), false},
-		{"another family", me, "tcp", netip.AddrPortFrom(netip.IPv6Loopback(), at.Port()), false},
-	} {
-		if got := ListensAs(tt.uid, tt.network, tt.addr); got != tt.want {
-			t.Errorf("%s: ListensAs(%d, %s, %s) = %t, want %t", tt.name, tt.uid, tt.network, tt.addr, got, tt.want)
-		}
 	}
 }
 

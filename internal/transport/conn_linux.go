@@ -1,8 +1,11 @@
 package transport
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -17,9 +20,11 @@ import (
 // A conn is one connection. It is not read while an answer is not taken, so
 // that a slow reader stops only itself.
 type conn struct {
-	fd      int
-	call    Call // what all calls have in common
+	fd      int   // -1 once it is closed
+	guest   guest // whom it counts for
+	call    Call  // what all calls have in common
 	records oncrpc.RecordReader
+	began   time.Time // when the call that is not complete began; zero if there is none
 	moved   time.Time // when bytes last went either way
 
 	// An answer that the client has not taken yet, and what was read behind the
@@ -33,20 +38,65 @@ type conn struct {
 // blocked tells whether something must be written before more is read.
 func (c *conn) blocked() bool { return len(c.out) > 0 || len(c.body) > 0 }
 
-// describe returns a call without a message: who connected, and where. (Package
-// syscall's addresses cost one system call less than those of package unix.)
-func describe(fd int, from syscall.Sockaddr) (Call, error) {
+// describe fills in what all calls have in common: who connected, and where; the
+// listener is in the network namespace home. (Package syscall's addresses cost
+// one system call less than those of package unix.)
+func (c *conn) describe(from syscall.Sockaddr, home uint64) error {
 	client, ok := addrPort(from)
 	if !ok {
-		peer, err := peerOfFD(fd)
-		return Call{NetID: rpcbind.Local, Peer: peer}, err
+		peer, err := peerOfFD(c.fd, home, c)
+		c.call = Call{NetID: rpcbind.Local, Peer: peer}
+		return err
 	}
-	local, err := syscall.Getsockname(fd)
+	local, err := syscall.Getsockname(c.fd)
 	if err != nil {
-		return Call{}, os.NewSyscallError("getsockname", err)
+		return os.NewSyscallError("getsockname", err)
 	}
 	server, _ := addrPort(local)
-	return Call{NetID: netIDOf(client.Addr(), rpcbind.TCP, rpcbind.TCP6), Client: client, Server: server.Addr()}, nil
+	c.call = Call{
+		NetID:  netIDOf(client.Addr(), rpcbind.TCP, rpcbind.TCP6),
+		Client: client, Server: server, over: c,
+	}
+	return nil
+}
+
+// Control implements socket for the connection's peer, on the loop's goroutine.
+func (c *conn) Control(f func(fd uintptr)) error {
+	if c.fd < 0 {
+		return net.ErrClosed
+	}
+	f(uintptr(c.fd))
+	return nil
+}
+
+// States of a TCP connection, as TCP_INFO has them (netinet/tcp.h).
+const (
+	tcpEstablished = 1
+	tcpCloseWait   = 8
+)
+
+// connected tells whether the TCP connection stands, for [Call.Connected].
+func (c *conn) connected() bool {
+	info, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO) // as much of struct tcp_info as fits
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], uint32(info))
+	state := b[0]
+	return err == nil && (state == tcpEstablished || state == tcpCloseWait)
+}
+
+// overdue says what took too long on a connection, nil if nothing did.
+func (c *conn) overdue(now time.Time, l limits) error {
+	still := now.Sub(c.moved)
+	switch {
+	case c.blocked() && still > l.write:
+		return fmt.Errorf("nothing of an answer taken for %s", l.write)
+	case c.blocked():
+	case still > l.idle:
+		return fmt.Errorf("nothing moved for %s", l.idle)
+	case !c.began.IsZero() && now.Sub(c.began) > l.record:
+		return fmt.Errorf("a call not complete after %s", l.record)
+	}
+	return nil
 }
 
 func addrPort(s syscall.Sockaddr) (netip.AddrPort, bool) {
@@ -128,6 +178,9 @@ func (t *turn) resume() error {
 	}
 	pending := t.pending
 	t.pending = nil
+	if !t.began.IsZero() {
+		t.began = t.now // meanwhile nothing more of the call was read
+	}
 	return t.answer(pending)
 }
 
@@ -143,6 +196,7 @@ func (t *turn) answer(b []byte) error {
 		if record == nil {
 			break
 		}
+		t.began = time.Time{}
 		t.call.Message = record
 		if err := t.reply(); err != nil {
 			return err
@@ -152,11 +206,17 @@ func (t *turn) answer(b []byte) error {
 			return nil
 		}
 	}
+	if t.began.IsZero() && t.records.Partial() {
+		t.began = t.now
+	}
 	return t.flush(nil)
 }
 
 // reply answers one call. Small answers are collected and sent together.
 func (t *turn) reply() error {
+	if err := t.guard.mayAsk(t.call.Client.Addr(), byConnection, &t.asked); err != nil {
+		return errors.Join(t.flush(nil), err)
+	}
 	start := len(t.loop.out)
 	buf := oncrpc.AppendRecordMark(t.loop.out, 0, true) // its size is not known yet
 	r := t.handler.Answer(&t.call, buf)

@@ -20,6 +20,7 @@ import (
 // A DatagramServer answers datagrams from the address they were sent to.
 type DatagramServer struct {
 	Handler Handler
+	Guard   *Guard       // nil serves everybody
 	Log     *slog.Logger // nil discards
 }
 
@@ -36,7 +37,7 @@ func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	x, err := newExchange(conn, s.Handler)
+	x, err := newExchange(conn, s.Handler, s.Guard)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -79,6 +80,8 @@ type slot struct {
 type exchange struct {
 	raw     syscall.RawConn
 	handler Handler
+	guard   *Guard
+	asked   time.Duration // when these datagrams came, by the guard's clock; 0: not read yet
 	call    Call
 	slots   [batch]slot
 	in      [batch]mmsghdr
@@ -91,12 +94,12 @@ type exchange struct {
 	send    func(fd uintptr) bool
 }
 
-func newExchange(conn *net.UDPConn, h Handler) (*exchange, error) {
+func newExchange(conn *net.UDPConn, h Handler, g *Guard) (*exchange, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	x := &exchange{raw: raw, handler: h}
+	x := &exchange{raw: raw, handler: h, guard: g}
 	x.receive = func(fd uintptr) bool {
 		x.got, x.errno = mmsg(unix.SYS_RECVMMSG, fd, x.in[:])
 		return x.errno != unix.EAGAIN
@@ -171,7 +174,7 @@ func (x *exchange) round() error {
 	if x.errno != 0 {
 		return fmt.Errorf("recvmmsg: %w", x.errno)
 	}
-	x.sending, x.sent = 0, 0
+	x.sending, x.sent, x.asked = 0, 0, 0
 	for i := range x.got {
 		x.answer(i)
 	}
@@ -204,6 +207,9 @@ func (x *exchange) answer(i int) {
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 || !x.describe(s, m) {
 		return // longer than any call, or from nobody
 	}
+	if x.guard.mayAsk(x.call.Client.Addr(), byDatagram, &x.asked) != nil {
+		return
+	}
 	x.call.Message = s.in[:m.n]
 	r := x.handler.Answer(&x.call, s.out[:0])
 	if r.Head == nil || len(r.Head)+len(r.Body) > len(s.out) {
@@ -234,7 +240,7 @@ func (x *exchange) describe(s *slot, m *mmsghdr) bool {
 	server := s.server(&m.hdr)
 	x.call = Call{
 		NetID:  netIDOf(client.Addr(), rpcbind.UDP, rpcbind.UDP6),
-		Client: client, Server: server, MaxReply: MaxMessage,
+		Client: client, Server: netip.AddrPortFrom(server, 0), MaxReply: MaxMessage,
 	}
 	return true
 }

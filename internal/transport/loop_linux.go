@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -18,36 +17,40 @@ import (
 // It belongs to one goroutine.
 type loop struct {
 	handler Handler
+	guard   *Guard
 	log     *slog.Logger
 	ln      net.Listener // owns lnFD, and is not the loop's
 	lnFD    int
+	home    uint64 // the network namespace of the listener
 	limits  limits
 	poll    *poll
 	conns   map[int]*conn // by descriptor
 
-	now    time.Time // when the loop last woke
-	armed  bool      // the loop will wake for a sweep
-	paused bool      // nothing is accepted until then
+	now    time.Time     // when the loop last woke
+	asked  time.Duration // the same by the guard's clock; 0: not read yet
+	armed  bool          // the loop will wake for a sweep
+	paused bool          // nothing is accepted until then
 
 	in  [16 << 10]byte // what is being read
 	out []byte         // answers on their way; empty between turns
 }
 
-// limits are for how long nothing may move on a connection.
+// limits are how long connections may take.
 type limits struct {
-	idle, write time.Duration // while a call is awaited, while an answer is not taken
+	idle, write time.Duration // nothing moves: while a call is awaited, while an answer is not taken
+	record      time.Duration // a call comes
 	sweep       time.Duration // how often that is looked into
 }
 
 func (l limits) orUsual() limits {
-	return cmp.Or(l, limits{IdleTimeout, WriteTimeout, time.Second})
+	return cmp.Or(l, limits{IdleTimeout, WriteTimeout, RecordTimeout, time.Second})
 }
 
 // acceptPause is how long a loop waits that cannot accept: for want of descriptors or memory.
 const acceptPause = 50 * time.Millisecond
 
-// newLoop returns a loop that accepts from ln, which must stay open while the loop runs.
-func newLoop(ln net.Listener, h Handler, lim limits, log *slog.Logger) (*loop, error) {
+// newLoop returns a loop of a server that accepts from ln, which must stay open while the loop runs.
+func newLoop(ln net.Listener, s *StreamServer) (*loop, error) {
 	socket, ok := ln.(syscall.Conn)
 	if !ok {
 		return nil, errors.New("not a socket")
@@ -56,10 +59,14 @@ func newLoop(ln net.Listener, h Handler, lim limits, log *slog.Logger) (*loop, e
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{handler: h, log: log, ln: ln, limits: lim, conns: map[int]*conn{}, now: time.Now(), out: make([]byte, 0, maxOut)}
+	l := &loop{
+		handler: s.Handler, guard: s.Guard, log: logger(s.Log), ln: ln, limits: s.limits.orUsual(),
+		conns: map[int]*conn{}, now: time.Now(), out: make([]byte, 0, maxOut),
+	}
 	if err := raw.Control(func(fd uintptr) { l.lnFD = int(fd) }); err != nil {
 		return nil, err
 	}
+	l.home = namespaceOfFD(l.lnFD)
 	// Connections inherit it: no answer waits until the client has acknowledged
 	// the one before. Local sockets do not know it, nor need it.
 	unix.SetsockoptInt(l.lnFD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -91,7 +98,7 @@ func (l *loop) run(ctx context.Context) error {
 			return nil
 		}
 		events, err := l.poll.wait()
-		l.now = time.Now()
+		l.now, l.asked = time.Now(), 0
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -115,18 +122,14 @@ func (l *loop) arm(d time.Duration) {
 	l.poll.wakeAt(l.now.Add(d))
 }
 
-// sweep ends connections on which nothing moved for too long, and accepts
-// again where that had to pause.
+// sweep ends connections that took too long, and accepts again where that had
+// to pause.
 func (l *loop) sweep() {
 	l.armed = false
 	l.poll.wakeAt(time.Time{})
 	for _, c := range l.conns {
-		limit := l.limits.idle
-		if c.blocked() {
-			limit = l.limits.write
-		}
-		if l.now.Sub(c.moved) > limit {
-			l.fail(c, fmt.Errorf("nothing moved for %s", limit))
+		if err := c.overdue(l.now, l.limits); err != nil {
+			l.fail(c, err)
 		}
 	}
 	if l.paused {
@@ -156,18 +159,26 @@ func (l *loop) accept() {
 
 // begin serves a new connection.
 func (l *loop) begin(fd int, from syscall.Sockaddr) {
-	call, err := describe(fd, from)
-	if err == nil {
-		err = l.poll.add(fd, unix.EPOLLIN)
-	}
-	if err != nil {
+	c := &conn{fd: fd, moved: l.now}
+	if err := c.describe(from, l.home); err != nil {
 		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
 		unix.Close(fd)
 		return
 	}
-	c := &conn{fd: fd, call: call, moved: l.now}
+	var err error
+	if c.guest, err = l.guard.enter(&c.call); err != nil {
+		l.log.Debug("connection refused", "server", l.ln.Addr(), "client", c.call.Client, "err", err)
+		resetAtClose(fd)
+		unix.Close(fd)
+		return
+	}
 	c.records.Reset(MaxMessage)
 	l.conns[fd] = c
+	if err := l.poll.add(fd, unix.EPOLLIN); err != nil {
+		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
+		l.end(c)
+		return
+	}
 	l.turn(c)
 }
 
@@ -175,11 +186,18 @@ func (l *loop) begin(fd int, from syscall.Sockaddr) {
 func (l *loop) end(c *conn) {
 	delete(l.conns, c.fd)
 	unix.Close(c.fd)
+	c.fd = -1 // whoever kept a call or a peer must not meet another connection
+	l.guard.leave(c.guest)
 }
 
 // fail closes a connection so that the client knows at once that nothing more is read.
 func (l *loop) fail(c *conn, err error) {
 	l.log.Debug("connection ended", "client", c.call.Client, "err", err)
-	unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	resetAtClose(c.fd)
 	l.end(c)
+}
+
+// resetAtClose has closing a TCP connection tell the client at once, and leave nothing in the kernel.
+func resetAtClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }

@@ -17,6 +17,7 @@ import (
 // answering it does.
 type StreamServer struct {
 	Handler Handler
+	Guard   *Guard       // nil serves everybody
 	Log     *slog.Logger // nil discards
 
 	limits limits // of a test; else the usual
@@ -31,7 +32,7 @@ func (s *StreamServer) Serve(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
 	var loops []*loop
 	for range min(runtime.GOMAXPROCS(0), maxLoops) {
-		l, err := newLoop(ln, s.Handler, s.limits.orUsual(), logger(s.Log))
+		l, err := newLoop(ln, s)
 		if err != nil {
 			closeAll(loops)
 			return fmt.Errorf("transport: %s: %w", ln.Addr(), err)

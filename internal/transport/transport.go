@@ -1,5 +1,6 @@
 // Package transport moves ONC RPC messages over sockets: datagrams, and records
-// over streams. It opens no socket and understands no message; a [Handler] does.
+// over streams. It serves on sockets that others open, within the bounds of a
+// [Guard], and understands no message; a [Handler] does.
 package transport
 
 import (
@@ -17,6 +18,9 @@ const (
 	MaxMessage = 9000
 	// IdleTimeout ends a connection over which no call comes.
 	IdleTimeout = 2 * time.Minute
+	// RecordTimeout ends a connection over which a call comes too slowly: the
+	// time from its first byte to its last.
+	RecordTimeout = 30 * time.Second
 	// WriteTimeout ends a connection whose client takes nothing of an answer.
 	WriteTimeout = 30 * time.Second
 )
@@ -26,17 +30,39 @@ const (
 type Call struct {
 	NetID    rpcbind.NetID
 	Client   netip.AddrPort // zero on the local transport; IPv4 is never mapped into IPv6
-	Server   netip.Addr     // the address of this host that the client used; zero on the local transport
+	Server   netip.AddrPort // where the client called, a datagram's without the port; zero on the local transport
 	Peer     *Peer          // the process at the other end of a local connection, else nil
 	MaxReply int            // bytes; 0 where there is no bound
 	Message  []byte
+
+	over interface{ connected() bool } // the TCP connection, else nil
 }
+
+// Connected tells whether the TCP connection that a call came over stands at this
+// moment: established, or closed by the client in its own direction only. It is
+// true for a call that came another way. It must be called before Answer returns.
+//
+// Who has looked up whose the client's end is by its addresses and ports asks
+// afterwards: as long as our end stands nobody else is connected from there,
+// though somebody may be trying to, and the client may have gone.
+func (c *Call) Connected() bool { return c.over == nil || c.over.connected() }
 
 // A Peer is the process that connected to a local socket, as the kernel tells (SO_PEERCRED).
 type Peer struct {
 	PID int32 // 0 if it cannot be seen from here
 	UID uint32
 	GID uint32
+	// Elsewhere: the socket with which it connected is in another network namespace
+	// than the one that listens, as those of most containers are. False where the
+	// kernel does not tell (before Linux 5.14).
+	Elsewhere bool
+
+	socket socket // our end; nil: only what stands above is known
+}
+
+// A socket lends its descriptor for the time of f, or fails because it is closed.
+type socket interface {
+	Control(f func(fd uintptr)) error
 }
 
 // A Reply is what a handler answers: Head and Body are sent one after the other.

@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/registry"
+)
+
+// maxRefusals is how many refusals a second are told one by one.
+const maxRefusals = 10
+
+// logEvents writes what happens in the registry into the log until ctx is cancelled.
+func logEvents(ctx context.Context, g *registry.Registry, log *slog.Logger) {
+	w := g.Watch()
+	defer w.Close()
+	l := eventLog{log: log}
+	for {
+		events, err := l.next(ctx, w)
+		if ctx.Err() != nil {
+			l.more()
+			return
+		}
+		if err != nil {
+			l.more()
+		}
+		for i := range events {
+			l.write(&events[i], time.Now())
+		}
+	}
+}
+
+// next waits for events, or until it is time to tell how many refusals there were.
+func (l *eventLog) next(ctx context.Context, w *registry.Watcher) ([]registry.Event, error) {
+	if l.untold == 0 {
+		return w.Next(ctx)
+	}
+	ctx, cancel := context.WithDeadline(ctx, l.second.Add(time.Second))
+	defer cancel()
+	return w.Next(ctx)
+}
+
+// An eventLog writes events as lines.
+type eventLog struct {
+	log   *slog.Logger
+	begun bool
+
+	second       time.Time // that refusals are counted in
+	told, untold int       // refusals
+}
+
+func (l *eventLog) write(e *registry.Event, now time.Time) {
+	switch e.Kind {
+	case registry.Snapshot:
+		if l.begun {
+			l.log.Warn("events came faster than they could be told", "registrations", len(e.All))
+		}
+		l.begun = true
+	case registry.Made, registry.Renewed:
+		l.log.Debug("registration "+e.Kind.String(), about(e)...)
+	case registry.Ended:
+		level := slog.LevelInfo // what its owner did not ask for
+		if e.Reason == registry.Removed {
+			level = slog.LevelDebug
+		}
+		l.log.Log(context.Background(), level, "registration ended", append(about(e), "why", e.Reason.String())...)
+	case registry.Refused:
+		l.refusal(e, now)
+	}
+}
+
+// refusal tells of a refusal: anybody on this host can cause as many as they like.
+func (l *eventLog) refusal(e *registry.Event, now time.Time) {
+	if now.Sub(l.second) >= time.Second {
+		l.more()
+		l.second, l.told = now, 0
+	}
+	if l.told == maxRefusals {
+		l.untold++
+		return
+	}
+	l.told++
+	l.log.Warn("registration refused", append(about(e), "why", reason(e))...)
+}
+
+// more tells how many refusals were not told one by one.
+func (l *eventLog) more() {
+	if l.untold > 0 {
+		l.log.Warn("more registrations refused", "count", l.untold)
+	}
+	l.untold = 0
+}
+
+// reason returns the first of the reasons of a refusal, without what the rest of
+// the line says of the registration.
+func reason(e *registry.Event) string {
+	text, rest, _ := strings.Cut(e.Err.Error(), "\n")
+	var row *registry.RowError
+	if errors.As(e.Err, &row) && row.Interface == e.Registration.Interface && row.Endpoint == e.Registration.Endpoint {
+		text = row.Reason.Error()
+	}
+	if rest != "" || e.More > 0 {
+		text += "; and more"
+	}
+	return text
+}
+
+// about returns what the line of an event says of its registration.
+func about(e *registry.Event) []any {
+	r := e.Registration
+	about := []any{"program", r.Program, "version", r.Version}
+	if r.NetID != 0 { // or it was refused for having none
+		about = append(about, "endpoint", r.Endpoint.String())
+	}
+	if e.Kind != registry.Refused {
+		about = append(about, "evidence", r.Evidence.String())
+	}
+	if e.By != nil {
+		about = append(about, "uid", e.By.UID)
+	}
+	return about
+}

@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/hostaddr"
+	"github.com/quaymaster/quaymaster/internal/mapper"
+	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/registry/boltstore"
+	"github.com/quaymaster/quaymaster/internal/registry/filestore"
+	"github.com/quaymaster/quaymaster/internal/socktable"
+	"github.com/quaymaster/quaymaster/internal/transport"
+)
+
+// parts are what answers on the sockets, and what it answers from.
+type parts struct {
+	addresses *hostaddr.Table
+	kernel    *socktable.Table // nil if the kernel cannot be asked
+	registry  *registry.Registry
+	guard     *transport.Guard
+	onc       *mapper.ONC
+	control   *control.Server
+	log       *slog.Logger
+}
+
+// assemble makes the parts. own are the mapper's registrations.
+func assemble(o *Options, own []endpoint.Registration, log *slog.Logger) (*parts, error) {
+	p := &parts{addresses: &hostaddr.Table{}, log: log}
+	if err := p.addresses.Read(); err != nil { // what was registered before is looked at first
+		log.Warn("this host's addresses are not known", "err", err)
+	}
+	unchecked, err := o.unchecked()
+	if err != nil {
+		return nil, err
+	}
+	c := registry.Config{
+		Own: own, Unchecked: unchecked, Ours: p.addresses.Ours,
+		Grace: o.Grace, Reserved: o.reserved(log), Log: log,
+	}
+	if p.kernel, err = socktable.Open(); err != nil {
+		log.Warn("registrations are believed unseen, and callers over loopback refused", "err", err)
+	} else {
+		c.Sockets = p.kernel
+	}
+	if err := p.openStores(o, &c); err != nil {
+		p.close()
+		return nil, err
+	}
+	if p.registry, err = registry.Open(c); err != nil {
+		err = errors.Join(err, c.Store.Close(), c.Permanent.Close())
+		p.close()
+		return nil, err
+	}
+	p.guard = transport.NewGuard(transport.Rules{})
+	p.guard.ThisHost = p.addresses.Ours
+	onc := mapper.Config{Registry: p.registry, Addresses: p.addresses, TrustLowPorts: o.TrustLowPorts, Log: log}
+	if p.kernel != nil {
+		onc.Owners = p.kernel
+	}
+	p.onc = mapper.NewONC(onc)
+	p.control = &control.Server{Registry: p.registry, Counters: p.counters, Log: log}
+	return p, nil
+}
+
+// openStores opens the journal and the file of permanent registrations.
+func (p *parts) openStores(o *Options, c *registry.Config) error {
+	permanent, err := filestore.Open(o.permanentFile())
+	if err != nil {
+		return err
+	}
+	c.Permanent = permanent
+	path := o.state()
+	if path == "" {
+		c.Store = registry.NewMemory()
+		return nil
+	}
+	if c.Store, err = boltstore.Open(path, p.log); err != nil {
+		permanent.Close()
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func (p *parts) close() {
+	if p.registry != nil {
+		if err := p.registry.Close(); err != nil {
+			p.log.Warn("journal not closed", "err", err)
+		}
+	}
+	if p.kernel != nil {
+		p.kernel.Close()
+	}
+}
+
+// apply takes the rules of the options over, which may come anew while the daemon runs.
+func (p *parts) apply(o *Options) {
+	l := o.Limits.orDefault()
+	if room := descriptors(); uint64(l.Connections) > room {
+		p.log.Warn("fewer connections than configured: raise the limit of open files (LimitNOFILE, ulimit -n)", "connections", room, "configured", l.Connections)
+		l.Connections = uint32(room)
+	}
+	p.registry.SetLimits(int(l.Registrations), int(l.RegistrationsPerUser))
+	p.guard.SetRules(transport.Rules{
+		Ask:         setOf(o.Networks.Ask),
+		Connections: int(l.Connections), PerSource: int(l.ConnectionsPerSource), PerUser: int(l.ConnectionsPerUser),
+		Queries: int(l.QueriesPerSecond),
+	})
+	p.onc.SetDumpers(setOf(o.Networks.Dump))
+}
+
+// descriptors returns how many connections can be open: the limit of open files
+// without what everything else may take.
+func descriptors() uint64 {
+	const others = 256
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 2*others {
+		return others
+	}
+	return limit.Cur - others
+}
+
+// reloads applies options as they come.
+func (p *parts) reloads(ctx context.Context, reload <-chan Options) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-reload:
+			p.apply(&o)
+			if err := p.registry.Reload(); err != nil {
+				p.log.Error("permanent registrations stay as they were", "err", err)
+				continue
+			}
+			p.log.Info("permanent registrations read again")
+		}
+	}
+}
+
+// watchSockets tells the registry of sockets that closed. Where the kernel does
+// not tell, the registry looks every second all the same.
+func (p *parts) watchSockets(ctx context.Context) {
+	if p.kernel == nil {
+		return
+	}
+	err := socktable.WatchClosed(ctx, func(_ string, port uint16) { p.registry.Hint(port) })
+	if err != nil {
+		p.log.Debug("closing sockets are not told", "err", err)
+	}
+}
+
+// counterNames are the names of reasons in the counters.
+var counterNames = map[registry.Reason]string{
+	registry.Removed: "ended_removed", registry.Gone: "ended_gone", registry.TakenOver: "ended_taken_over",
+	registry.NeverThere: "ended_never_there", registry.ProcessOver: "ended_process", registry.LeaseOver: "ended_lease",
+	registry.FileChanged: "ended_file",
+}
+
+// counters returns what was counted since the daemon began.
+func (p *parts) counters() control.Counters {
+	r, g := p.registry.Counts(), p.guard.Counts()
+	c := control.Counters{
+		"made": r.Made, "renewed": r.Renewed, "refused": r.Refused,
+		"ignored": p.onc.Ignored(), "connections": uint64(g.Open),
+		"strangers": g.Strangers, "busy": g.Busy, "busy_source": g.BusySource, "busy_user": g.BusyUser, "throttled": g.Throttled,
+	}
+	for reason, name := range counterNames {
+		c[name] = r.Ended[reason]
+	}
+	return c
+}

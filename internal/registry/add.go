@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+)
+
+// Add registers regs, with the claim's owner: all of them or, if one cannot be,
+// none. What stands already, at the same endpoint, is no error; it is believed
+// anew if it is the owner's, or if the claim asks for its evidence and may. Add
+// sets the fields that the registry gives and returns the registrations as they
+// stand. The error joins a [RowError] for each that cannot be, wraps [ErrFull] if
+// there are too many, [ErrStore] if they cannot be kept, and what the claim's
+// Process said if that was asked for.
+func (g *Registry) Add(c Claim, regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
+	g.change.Lock()
+	defer g.change.Unlock()
+	p := plan{g: g, claim: &c, planned: map[exactKey]*endpoint.Registration{}, change: change{by: &c.Owner}}
+	defer func() { g.processes.drop(p.proc) }()
+	p.addAll(regs)
+	err := errors.Join(p.mistakes...)
+	if err == nil {
+		err = g.commit(&p.change)
+	}
+	if err != nil {
+		if about := cmp.Or(p.refused, p.first); about != nil {
+			g.Refuse(&c.Owner, about, err)
+		}
+		return nil, err
+	}
+	return p.standing, nil
+}
+
+// A plan is the work of Add: what stands afterwards, or why it may not be.
+type plan struct {
+	g        *Registry
+	claim    *Claim
+	first    *endpoint.Registration              // that is to be added
+	planned  map[exactKey]*endpoint.Registration // what stands then where something was looked at
+	standing []*endpoint.Registration
+	change   change
+	mistakes []error
+	refused  *endpoint.Registration // the first that is a mistake
+
+	proc  *held // of the claim; what process returned
+	asked bool  // process was called
+}
+
+// process returns the claim's process, which the plan holds, or nil if it cannot
+// be had. Most registrations need none, so it is asked when one does.
+func (p *plan) process() *held {
+	if !p.asked {
+		p.asked = true
+		var err error
+		if p.proc, err = p.g.processes.get(p.claim); p.proc == nil && p.claim.Evidence == endpoint.Process {
+			p.mistakes = append(p.mistakes, cmp.Or(err, errNoProcess))
+		}
+	}
+	return p.proc
+}
+
+var errNoProcess = errors.New("there is no process to live with")
+
+func (p *plan) addAll(regs []endpoint.Registration) {
+	if p.claim.Evidence == endpoint.Process && len(regs) > 0 {
+		p.process()
+	}
+	for i := range regs {
+		r := regs[i]
+		r.Owner, r.Own = p.claim.Owner, false
+		p.first = cmp.Or(p.first, &r)
+		p.add(&r)
+	}
+	p.count()
+}
+
+func (p *plan) mistake(r *endpoint.Registration, err error) {
+	p.refused = cmp.Or(p.refused, r)
+	p.mistakes = append(p.mistakes, err)
+}
+
+// stays plans that r stands in its place.
+func (p *plan) stays(r *endpoint.Registration) {
+	p.planned[keyOf(r.Interface, r.NetID)] = r
+	p.standing = append(p.standing, r)
+}
+
+// add plans one registration.
+func (p *plan) add(r *endpoint.Registration) {
+	g := p.g
+	if err := g.mayAdd(p.claim, r); err != nil {
+		p.mistake(r, err)
+		return
+	}
+	k := keyOf(r.Interface, r.NetID)
+	named := p.planned[k] // twice; a row is judged and renewed once
+	stands := g.exact.get(k)
+	there := named
+	if named == nil && stands != nil {
+		if holds, why := g.holds(stands); holds {
+			stands.affirmed++
+			there = stands.reg
+		} else {
+			p.change.end(stands, why)
+		}
+	}
+	if there == nil {
+		p.make(r)
+		return
+	}
+	err := sameAs(r, there)
+	switch {
+	case err != nil:
+		p.mistake(r, err)
+	case named != nil:
+		p.stays(named)
+	default:
+		p.renew(stands, r)
+	}
+}
+
+func (p *plan) make(r *endpoint.Registration) {
+	p.g.last++
+	r.ID, r.Since = p.g.newID(), time.Now()
+	p.change.made = append(p.change.made, &row{reg: r, belief: p.believe(r), order: p.g.last})
+	p.stays(r)
+}
+
+// renew plans what the claim means for a row that stands: nothing if the row is
+// another's and no evidence is asked for, or if it is permanent.
+func (p *plan) renew(stands *row, r *endpoint.Registration) {
+	asked := p.claim.Evidence != 0
+	switch {
+	case asked && !p.claim.Owner.MayChange(stands.reg):
+		p.mistake(r, &RowError{r.Interface, r.Endpoint, ErrNotOwner, &stands.reg.Owner})
+		return
+	case !asked && p.claim.Owner != stands.reg.Owner, stands.reg.Evidence == endpoint.Permanent, stands.reg.Own:
+		p.stays(stands.reg)
+		return
+	}
+	now := *stands.reg
+	b := p.believeAgain(stands, &now)
+	if b.at = stands.at; now == *stands.reg && b == stands.belief {
+		p.stays(stands.reg)
+		return
+	}
+	b.at = time.Now()
+	p.change.renewed = append(p.change.renewed, renewal{stands, &now, b})
+	p.stays(&now)
+}
+
+// believeAgain is believe for a row that stands and holds; r is a copy of its registration.
+func (p *plan) believeAgain(stands *row, r *endpoint.Registration) belief {
+	if stands.reg.Evidence == endpoint.Listening && p.claim.Evidence == 0 {
+		// The socket was seen a moment ago, and whose it was at first is not
+		// forgotten. A process elsewhere is no better reason.
+		if !p.claim.Elsewhere {
+			r.PID = p.claim.PID
+		}
+		return stands.belief
+	}
+	b := p.believe(r)
+	switch {
+	case r.Evidence == endpoint.Permanent:
+		r.Owner = p.claim.Owner
+	case r.Evidence == endpoint.Waiting && stands.reg.Evidence == endpoint.Waiting:
+		r.Until = stands.reg.Until // asking again is no way to wait for ever
+	case r.Evidence == endpoint.Waiting && stands.reg.Evidence != endpoint.Unchecked:
+		*r, b = *stands.reg, stands.belief // what it stands on, which was asked for, is firmer than that
+	case r.Evidence == endpoint.Unchecked:
+		b.seen, b.socketUID = stands.seen, stands.socketUID // from a run that looked
+	}
+	return b
+}
+
+// count looks whether there is room for what is to be made.
+func (p *plan) count() {
+	g, more, owner := p.g, len(p.change.made), p.claim.Owner
+	if more == 0 {
+		return
+	}
+	most, has := g.c.MaxRows, g.users[owner.UID]
+	for _, e := range p.change.ended {
+		if e.reg.Owner == owner {
+			has--
+		}
+	}
+	if owner != endpoint.Superuser {
+		most -= most / 10
+		if has+more > g.c.MaxUserRows {
+			p.mistakes = append(p.mistakes, fmt.Errorf("%d more: %w: uid %d has %d registrations and may have %d",
+				more, ErrFull, owner.UID, has, g.c.MaxUserRows))
+			return
+		}
+	}
+	if all := len(g.rows) - len(p.change.ended); all+more > most {
+		p.mistakes = append(p.mistakes, fmt.Errorf("%d more: %w: %d registrations of %d", more, ErrFull, all, most))
+	}
+}
+
+func (g *Registry) newID() endpoint.ID {
+	for {
+		id := endpoint.ID(rand.Uint64N(uint64(endpoint.MaxID))) + 1
+		if g.rows[id] == nil {
+			return id
+		}
+	}
+}
