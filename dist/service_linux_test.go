@@ -1,0 +1,170 @@
+package dist_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/nstest"
+)
+
+const patience = 30 * time.Second
+
+// A host is a systemd that runs in namespaces.
+type host struct{ init *nstest.Process }
+
+// bootHost starts systemd with this folder's units and the quaymaster of this tree.
+func bootHost(t *testing.T) *host {
+	t.Helper()
+	nstest.Need(t, "systemctl", "nsenter", "setpriv", "go", "rpcinfo", "rpc.statd")
+	if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
+		nstest.Unavailable(t, "systemd is not installed: apt-get install systemd")
+	}
+	binary := filepath.Join(t.TempDir(), "quaymaster")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/quaymaster").CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	dist, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(nstest.Path(t, "sh"), "testdata/boot.sh", t.TempDir(), dist, binary)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWCGROUP,
+		UseCgroupFD: true,
+		CgroupFD:    int(newCgroup(t).Fd()),
+	}
+	h := &host{nstest.StartCommand(t, cmd)}
+	t.Cleanup(func() { h.init.Signal(syscall.SIGKILL) }) // SIGTERM would have it start anew
+	nstest.WaitFor(t, "systemd to have started", patience, func() bool {
+		out, _ := h.command("systemctl", "is-system-running").CombinedOutput()
+		return string(out) == "running\n" || h.init.Ended()
+	})
+	if h.init.Ended() {
+		nstest.Unavailable(t, "systemd does not run in namespaces here:\n%s", h.init.Output())
+	}
+	return h
+}
+
+// newCgroup returns a control group of the test's own, which is removed with it.
+func newCgroup(t *testing.T) *os.File {
+	t.Helper()
+	mounts, err := os.Open("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mounts.Close()
+	for lines := bufio.NewScanner(mounts); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 3 || fields[2] != "cgroup2" {
+			continue
+		}
+		dir, err := os.MkdirTemp(fields[1], "quaymaster-test-")
+		if err != nil {
+			nstest.Unavailable(t, "no control group of our own: %v", err)
+		}
+		t.Cleanup(func() {
+			nstest.WaitFor(t, dir+" to be empty", patience, func() bool { return removeGroups(dir) == nil })
+		})
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	nstest.Unavailable(t, "no cgroup2 is mounted")
+	return nil
+}
+
+// removeGroups removes a control group and those in it; their files go with them.
+func removeGroups(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, removeGroups(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(err, os.Remove(dir))
+}
+
+// command returns a program of the host as a command.
+func (h *host) command(name string, args ...string) *exec.Cmd {
+	in := []string{"--target", fmt.Sprint(h.init.PID()), "--mount", "--pid", "--ipc", "--cgroup", "--root", "--wd", name}
+	return exec.Command("nsenter", append(in, args...)...)
+}
+
+// run runs a program that must succeed and returns what it writes.
+func (h *host) run(t *testing.T, command string) string {
+	t.Helper()
+	words := strings.Fields(command)
+	out, err := h.command(words[0], words[1:]...).CombinedOutput()
+	if err != nil {
+		status, _ := h.command("systemctl", "status", "--no-pager", "quaymaster.service").CombinedOutput()
+		t.Fatalf("%s: %v\n%s\n%s\n%s", command, err, out, status, h.log())
+	}
+	return string(out)
+}
+
+func (h *host) log() string {
+	out, _ := h.command("cat", "/tmp/log").CombinedOutput()
+	return string(out)
+}
+
+// TestService has a real systemd start the daemon by its units, and servers and
+// clients use it, under all that the service forbids.
+func TestService(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.NeedRoot(t)
+	h := bootHost(t)
+	h.run(t, "systemd-sysusers")
+	h.run(t, "systemctl enable quaymaster.service")
+	h.run(t, "systemctl start rpcbind.socket")
+	if got := h.run(t, "systemctl show --property=Id --value rpcbind.socket rpcbind.service"); got != "quaymaster.socket\n\nquaymaster.service\n" {
+		t.Errorf("rpcbind's units are %q", got)
+	}
+
+	h.run(t, "rpcinfo -T tcp 127.0.0.1 100000 4") // starts the service
+	h.run(t, "rpcinfo -T udp6 ::1 100000 3")
+	h.run(t, "systemctl start rpc-statd.service") // which requires rpcbind.socket, and registers as user statd
+	if got := h.run(t, "rpcinfo -s"); !strings.Contains(got, "status") {
+		t.Errorf("a server registered; rpcinfo -s:\n%s", got)
+	}
+	if got := h.run(t, "quaymaster endpoints"); !strings.Contains(got, "statd") {
+		t.Errorf("a server registered; endpoints:\n%s", got)
+	}
+	const mainPID = "systemctl show --property=MainPID --value quaymaster.service"
+	pid := strings.TrimSpace(h.run(t, mainPID))
+	status := h.run(t, "cat /proc/"+pid+"/status")
+	for _, want := range []string{"CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, "\n"+want+"\n") {
+			t.Errorf("the daemon lacks %q:\n%s", want, status)
+		}
+	}
+
+	h.run(t, "touch /run/quaymaster/kept /var/lib/quaymaster/kept")
+	h.run(t, "kill -9 "+pid)
+	nstest.WaitFor(t, "the daemon to be started again", patience, func() bool {
+		now := strings.TrimSpace(h.run(t, mainPID))
+		return now != pid && now != "0"
+	})
+	h.run(t, "systemctl restart quaymaster.service")
+	h.run(t, "ls /run/quaymaster/kept /var/lib/quaymaster/kept")
+	h.run(t, "rpcinfo -T tcp 127.0.0.1 100000 4")
+	h.run(t, "systemctl stop quaymaster.socket quaymaster.service")
+	if log := h.log(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("the daemon complains:\n%s", log)
+	}
+}
