@@ -22,8 +22,8 @@ const (
 
 const (
 	warmUp           = 50 * time.Millisecond
-	registerPatience = time.Minute
-	jobPatience      = window + time.Minute
+	registerPatience = 2 * time.Minute // 100,000 rows take quaymaster ten seconds on an idle machine
+	jobPatience      = max(window, idleWindow) + time.Minute
 )
 
 // A brief is what an agent is to start.
@@ -65,7 +65,10 @@ func runAgent(in io.Reader, out io.Writer) error {
 			return fmt.Errorf("job: %w", err)
 		}
 		var r report
-		if r.Tally, err = work(b, j, s); err != nil {
+		s.resume()
+		r.Tally, err = work(b, j, s)
+		s.pause()
+		if err != nil {
 			r.Error = err.Error()
 		}
 		if err := reports.Encode(r); err != nil {
@@ -74,19 +77,23 @@ func runAgent(in io.Reader, out io.Writer) error {
 	}
 }
 
-// settle prepares the namespaces and starts and fills the server.
+// settle prepares the namespaces and starts, fills and pauses the server.
 func settle(b brief) (*server, error) {
 	if err := furnish(); err != nil {
 		return nil, err
 	}
-	s, err := startServer(b.Server, b.Path)
-	if err != nil || b.Server == serverEcho {
-		return s, err
+	if err := listenForRows(); err != nil {
+		return nil, err
 	}
-	if err := register(b.Rows, time.Now().Add(registerPatience)); err != nil {
+	s, err := startServer(b.Server, b.Path)
+	if err == nil && b.Server != serverEcho {
+		err = register(b.Rows, time.Now().Add(registerPatience))
+	}
+	if err != nil {
 		s.stop()
 		return nil, err
 	}
+	s.pause()
 	return s, nil
 }
 
@@ -104,7 +111,10 @@ func work(b brief, j job, s *server) (t *tally, err error) {
 			return nil, err
 		}
 	}
-	return t, nil
+	if j.Kind == kindDump {
+		t.Memory, err = memoryOf(s.pid())
+	}
+	return t, err
 }
 
 // An agent is the parent's end of a process that runs runAgent.

@@ -35,6 +35,9 @@ type tally struct {
 	ServerCPU    time.Duration // of all threads of the server
 	GeneratorCPU time.Duration
 	P50, P99     time.Duration // 0 where the load does not time single requests
+
+	Idle   bool   // nothing was asked
+	Memory memory // of the server afterwards; zero where nobody looked
 }
 
 func (t *tally) wrong(err error) {
@@ -50,7 +53,7 @@ func (t *tally) err() error {
 		return fmt.Errorf("%d wrong answers, the first: %s", t.Wrong, t.FirstWrong)
 	case t.Lost > 0:
 		return fmt.Errorf("%d calls without an answer", t.Lost)
-	case t.Requests == 0:
+	case t.Requests == 0 && !t.Idle:
 		return fmt.Errorf("no request answered")
 	}
 	return nil
@@ -59,8 +62,32 @@ func (t *tally) err() error {
 func (t *tally) rate() float64 { return float64(t.Requests) / t.Elapsed.Seconds() }
 
 // serverCPU and generatorCPU are in microseconds per request.
-func (t *tally) serverCPU() float64    { return micros(t.ServerCPU) / float64(t.Requests) }
-func (t *tally) generatorCPU() float64 { return micros(t.GeneratorCPU) / float64(t.Requests) }
+func (t *tally) serverCPU() float64    { return t.each(t.ServerCPU) }
+func (t *tally) generatorCPU() float64 { return t.each(t.GeneratorCPU) }
+
+func (t *tally) each(spent time.Duration) float64 {
+	if t.Requests == 0 {
+		return 0
+	}
+	return micros(spent) / float64(t.Requests)
+}
+
+// idleCPU is in per cent of one core.
+func (t *tally) idleCPU() float64 {
+	if !t.Idle {
+		return 0
+	}
+	return 100 * t.ServerCPU.Seconds() / t.Elapsed.Seconds()
+}
+
+// String tells what matters of it while others are still to come.
+func (t *tally) String() string {
+	if t.Idle {
+		return fmt.Sprintf("%9s %% of a core", threeDigits(t.idleCPU()))
+	}
+	return fmt.Sprintf("%9s requests/s  server %6s µs  generator %6s µs",
+		thousands(int64(t.rate())), threeDigits(t.serverCPU()), threeDigits(t.generatorCPU()))
+}
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 

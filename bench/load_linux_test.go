@@ -9,7 +9,7 @@ import (
 )
 
 // listen returns a UDP socket on loopback and its address.
-func listen(t *testing.T) (*net.UDPConn, netip.AddrPort) {
+func listen(t testing.TB) (*net.UDPConn, netip.AddrPort) {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -155,9 +155,7 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 				if err != nil {
 					return nil, fmt.Errorf("%s: %s: %w", m.name, server, err)
 				}
-				progress("%d/%d  %-51s  %-10s %9s requests/s  server %6s µs  generator %6s µs",
-					round+1, rounds, m.name, server, thousands(int64(t.rate())),
-					threeDigits(t.serverCPU()), threeDigits(t.generatorCPU()))
+				progress("%d/%d  %-51s  %-10s %s", round+1, rounds, m.name, server, t)
 				b.retransmitted += t.Retransmitted
 				tallies[i][server] = append(tallies[i][server], t)
 			}
@@ -203,5 +201,11 @@ func summarize(ts []*tally) summary {
 		generatorCPU: over((*tally).generatorCPU),
 		p50:          over(func(t *tally) float64 { return micros(t.P50) }),
 		p99:          over(func(t *tally) float64 { return micros(t.P99) }),
+		idleCPU:      over((*tally).idleCPU),
+		memory:       over(func(t *tally) float64 { return mebibytes(t.Memory.Resident) }),
+		anonymous:    over(func(t *tally) float64 { return mebibytes(t.Memory.Anonymous) }),
+		journal:      over(func(t *tally) float64 { return mebibytes(t.Memory.Journal) }),
 	}
 }
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -16,13 +16,15 @@ import (
 const replyHeaderLength = 24
 
 // Row i of the registered rows is program firstProgram+i, version 1, on udp
-// at 0.0.0.0 and rowPort(i).
+// at 0.0.0.0 and rowPort(i), where something listens.
 const (
 	firstProgram = 0x20000000 // RFC 5531, section 8.3: "defined by user"
 	rowVersion   = 1
+	firstPort    = 1024
+	rowPorts     = 500 // the rows have so many ports between them
 )
 
-func rowPort(i int) uint16 { return uint16(1024 + i%60000) }
+func rowPort(i int) uint16 { return uint16(firstPort + i%rowPorts) }
 
 func rowAddress(i int) string {
 	return rpcbind.UniversalAddress(netip.AddrPortFrom(netip.IPv4Unspecified(), rowPort(i)))
@@ -32,12 +34,6 @@ func rowAddress(i int) string {
 func appendCall(b []byte, xid, version uint32, p rpcbind.Proc) []byte {
 	c := oncrpc.Call{XID: xid, Program: rpcbind.Program, Version: version, Procedure: uint32(p)}
 	return c.Append(b)
-}
-
-// appendSet appends a version 4 SET of row i.
-func appendSet(b []byte, xid uint32, i int) []byte {
-	b = appendCall(b, xid, rpcbind.Version4, rpcbind.ProcSet)
-	return rpcbind.RPCB{Program: firstProgram + uint32(i), Version: rowVersion, NetID: "udp", Address: rowAddress(i)}.Append(b)
 }
 
 // appendRecord appends message as a record of one fragment.
@@ -57,6 +53,7 @@ var (
 	errXID      = errors.New("another xid")
 	errRefused  = errors.New("not an accepted, successful reply")
 	errMismatch = errors.New("not the registered address")
+	errFalse    = errors.New("the answer is not true")
 )
 
 // checkReply checks the header of a reply and returns what follows it.
@@ -127,6 +124,37 @@ func (getAddr) check(reply []byte, xid uint32, i int) error {
 
 // mapperAddr is where the servers under test are asked.
 var mapperAddr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// setRow registers row i as libtirpc 1.3.3 does for root.
+type setRow struct{}
+
+func (setRow) appendCall(b []byte, xid uint32, i int) []byte {
+	b = appendCall(b, xid, rpcbind.Version3, rpcbind.ProcSet)
+	return rpcbind.RPCB{Program: firstProgram + uint32(i), Version: rowVersion, NetID: "udp", Address: rowAddress(i), Owner: "0"}.Append(b)
+}
+
+func (setRow) check(reply []byte, xid uint32, _ int) error { return checkTrue(reply, xid) }
+
+// unsetRow takes row i back as libtirpc 1.3.3 does for root.
+type unsetRow struct{}
+
+func (unsetRow) appendCall(b []byte, xid uint32, i int) []byte {
+	b = appendCall(b, xid, rpcbind.Version3, rpcbind.ProcUnset)
+	return rpcbind.RPCB{Program: firstProgram + uint32(i), Version: rowVersion, NetID: "udp", Owner: "0"}.Append(b)
+}
+
+func (unsetRow) check(reply []byte, xid uint32, _ int) error { return checkTrue(reply, xid) }
+
+func checkTrue(reply []byte, xid uint32) error {
+	results, err := checkReply(reply, xid)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(results, []byte{0, 0, 0, 1}) {
+		return errFalse
+	}
+	return nil
+}
 
 // echoed is the GETPORT the echo server answers: the xid, and a body that
 // names no port.

@@ -36,6 +36,10 @@ func TestCalls(t *testing.T) {
 			header + "00000003 00000003" + auth + "20000002 00000001 00000003 75647000 00000000 00000000"},
 		{"RFC 1833 2.2.1: GETADDR version 4", getAddr{}.appendCall(nil, 7, 1),
 			header + "00000004 00000003" + auth + "20000001 00000001 00000003 75647000 00000000 00000000"},
+		{"SET of rpcb_set, libtirpc 1.3.3, seen with strace, with another xid", setRow{}.appendCall(nil, 7, 1),
+			header + "00000003 00000001" + auth + "20000001 00000001 00000003 75647000 0000000b 302e302e 302e302e 342e3100 00000001 30000000"},
+		{"UNSET of rpcb_unset, likewise", unsetRow{}.appendCall(nil, 7, 1),
+			header + "00000003 00000002" + auth + "20000001 00000001 00000003 75647000 00000000 00000001 30000000"},
 		{"RFC 1833 2.2.1: DUMP", appendCall(nil, 7, 4, rpcbind.ProcDump), header + "00000004 00000004" + auth},
 	} {
 		if want := strings.ReplaceAll(tt.want, " ", ""); hex.EncodeToString(tt.got) != want {
@@ -69,6 +73,10 @@ func TestCheck(t *testing.T) {
 		{"GETADDR", getAddr{}, addressReply(7, "127.0.0.1.4.1"), nil},
 		{"not rewritten", getAddr{}, addressReply(7, "0.0.0.0.4.1"), errMismatch},
 		{"empty: not registered", getAddr{}, addressReply(7, ""), errMismatch},
+		{"SET", setRow{}, reply(7, 0, 0, 0, 1), nil},
+		{"SET refused", setRow{}, reply(7, 0, 0, 0, 0), errFalse},
+		{"UNSET", unsetRow{}, reply(7, 0, 0, 0, 1), nil},
+		{"UNSET refused", unsetRow{}, reply(7, 0, 0, 0, 0), errFalse},
 		{"echo", echoed{}, reply(7, 0, 0, 0, 0), nil},
 		{"another xid from the echo", echoed{}, reply(8, 0, 0, 0, 0), errXID},
 	} {

@@ -31,6 +31,8 @@ const (
 	kindGetAddr   = "getaddr"   // as kindSaturated
 	kindDump      = "dump"      // TCP, 8 connections
 	kindConnect   = "connect"   // TCP, 8 clients, a connection per call
+	kindPairs     = "pairs"     // local socket, 8 clients, SET and UNSET, a connection for each
+	kindIdle      = "idle"      // no call
 )
 
 // A measurement is one line of the table: a job for each of several servers.
@@ -42,12 +44,19 @@ type measurement struct {
 }
 
 func (m measurement) job() job {
-	return job{Kind: m.kind, Rows: m.rows, Window: window}
+	j := job{Kind: m.kind, Rows: m.rows, Window: window}
+	if m.kind == kindIdle {
+		j.Window = idleWindow
+	}
+	return j
 }
 
 // window is how long one server is kept busy in one round. With three rounds
-// the whole plan stays below two minutes.
+// the whole plan takes two to three minutes.
 const window = time.Second
+
+// idleWindow has several of the checks that quaymaster does once a second.
+const idleWindow = 3 * time.Second
 
 // plan returns all measurements. What is compared by a few percent is measured
 // saturated: there the processor time of a request depends least on how the
@@ -56,14 +65,19 @@ const window = time.Second
 // filled.
 func plan() []measurement {
 	answering := []string{serverRPCBind, serverQuaymaster}
+	ours := []string{serverQuaymaster}
 	return []measurement{
 		{"GETPORT, UDP, 64 clients, 10 rows", kindGetPort, 10, allServers},
 		{"GETPORT, UDP, 64 outstanding, 10 rows", kindSaturated, 10, allServers},
 		{"GETPORT, UDP, 64 outstanding, 1,000 rows", kindSaturated, 1_000, answering},
-		{"GETPORT, UDP, 64 outstanding, 100,000 rows", kindSaturated, 100_000, []string{serverQuaymaster}},
+		{"GETPORT, UDP, 64 outstanding, 100,000 rows", kindSaturated, 100_000, ours},
 		{"GETADDR, UDP, 64 outstanding, 10 rows", kindGetAddr, 10, answering},
 		{"DUMP v4, TCP, 8 clients, 10,000 rows", kindDump, 10_000, answering},
 		{"GETPORT, TCP, 8 clients, a connection each, 10 rows", kindConnect, 10, answering},
+		{"SET + UNSET pairs, local socket, 8 clients, 10 rows", kindPairs, 10, answering},
+		{"idle, 10 rows", kindIdle, 10, ours},
+		{"idle, 10,000 rows", kindIdle, 10_000, ours},
+		{"idle, 100,000 rows", kindIdle, 100_000, ours},
 	}
 }
 

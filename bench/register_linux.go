@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -31,31 +29,20 @@ func register(rows int, deadline time.Time) error {
 		end := min(i+setsInFlight, rows)
 		calls = calls[:0]
 		for row := i; row < end; row++ {
-			calls = appendRecord(calls, appendSet(nil, uint32(row), row))
+			calls = appendRecord(calls, setRow{}.appendCall(nil, uint32(row), row))
 		}
 		if _, err := conn.Write(calls); err != nil {
 			return fmt.Errorf("register: rows %d to %d: %w", i, end-1, err)
 		}
 		for row := i; row < end; row++ {
-			if err := checkSet(replies, row); err != nil {
+			record, err := readRecord(replies, maxDatagram)
+			if err == nil {
+				err = setRow{}.check(record, uint32(row), row)
+			}
+			if err != nil {
 				return fmt.Errorf("register: row %d: %w", row, err)
 			}
 		}
-	}
-	return nil
-}
-
-func checkSet(replies *bufio.Reader, row int) error {
-	record, err := readRecord(replies, maxDatagram)
-	if err != nil {
-		return err
-	}
-	body, err := checkReply(record, uint32(row))
-	if err != nil {
-		return err
-	}
-	if len(body) != 4 || binary.BigEndian.Uint32(body) != 1 {
-		return errors.New("SET said false")
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -58,8 +60,16 @@ func startServer(kind, path string) (*server, error) {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// stop ends the server and waits for that.
+// pause keeps the server from spending time that another one is measured in;
+// resume lets it go on.
+func (s *server) pause()  { s.cmd.Process.Signal(unix.SIGSTOP) }
+func (s *server) resume() { s.cmd.Process.Signal(unix.SIGCONT) }
+
+// stop ends the server, if there is one, and waits for that.
 func (s *server) stop() {
+	if s == nil {
+		return
+	}
 	s.cmd.Process.Kill()
 	<-s.exited
 }
@@ -120,6 +130,10 @@ func newLoad(j job, kind string) (load, error) {
 		return &dumpRun{dumpLoad: dumpLoad{mapperAddress, 8, j.Rows}}, nil
 	case kindConnect:
 		return newConnectLoads(8, mapperAddress, j.Rows, getport), nil
+	case kindPairs:
+		return newPairLoads(8, rpcbindSocket), nil
+	case kindIdle:
+		return idleLoad{}, nil
 	}
 	return nil, fmt.Errorf("unknown load %q", j.Kind)
 }

@@ -8,12 +8,18 @@ import (
 )
 
 // A summary is what the rounds of one measurement gave for one server. CPU
-// times are in microseconds per request, latencies in microseconds.
+// times are in microseconds per request, latencies in microseconds, memory in
+// MiB.
 type summary struct {
 	rate         spread // requests per second
 	serverCPU    spread
 	generatorCPU spread
 	p50, p99     spread // zero where single requests are not timed
+
+	idleCPU   spread // per cent of a core, where nothing is asked
+	memory    spread // without the journal
+	anonymous spread // of that
+	journal   spread
 }
 
 // A result is a measurement that was done.
@@ -66,6 +72,10 @@ var figures = []figure{
 	{"latency p50, µs", func(s summary) spread { return s.p50 }, threeDigits},
 	{"latency p99, µs", func(s summary) spread { return s.p99 }, threeDigits},
 	{"generator CPU, µs", func(s summary) spread { return s.generatorCPU }, threeDigits},
+	{"server CPU, % of a core", func(s summary) spread { return s.idleCPU }, threeDigits},
+	{"memory, MiB", func(s summary) spread { return s.memory }, threeDigits},
+	{"of it anonymous, MiB", func(s summary) spread { return s.anonymous }, threeDigits},
+	{"and pages of the journal, MiB", func(s summary) spread { return s.journal }, threeDigits},
 }
 
 // cell prints the median, and the extremes where they print differently.

@@ -27,6 +27,13 @@ func resultsOfTest() []result {
 		{measurement{"GETPORT, many", kindSaturated, 100_000, nil}, map[string]summary{
 			serverQuaymaster: {serverCPU: flat(5.75)},
 		}},
+		{measurement{"DUMP", kindDump, 10_000, nil}, map[string]summary{
+			serverRPCBind:    {memory: flat(6), anonymous: flat(2.4)},
+			serverQuaymaster: {memory: spread{31.25, 30, 34.5}, anonymous: flat(19), journal: flat(3)},
+		}},
+		{measurement{"idle", kindIdle, 10_000, nil}, map[string]summary{
+			serverQuaymaster: {idleCPU: flat(0.875)},
+		}},
 	}
 }
 
@@ -34,15 +41,19 @@ func TestWriteTable(t *testing.T) {
 	var got strings.Builder
 	writeTable(&got, resultsOfTest())
 	want := `
-| measurement   | figure          |                rpcbind |       quaymaster | Go echo | to rpcbind | to echo |
-| ------------- | --------------- | ---------------------: | ---------------: | ------: | ---------: | ------: |
-| GETPORT       | requests/s      | 50,000 (40,000–52,000) |          175,000 | 140,000 |      3.50× |   1.25× |
-|               | server CPU, µs  |                   20.0 | 5.00 (4.90–6.25) |    6.25 |      0.25× |   0.80× |
-|               | latency p50, µs |                      — |              300 |       — |          — |       — |
-| GETPORT, few  | server CPU, µs  |                      — |             5.00 |       — |          — |       — |
-| GETPORT, more | requests/s      |                      — |            1,000 |       — |          — |       — |
-|               | server CPU, µs  |                      — |             5.25 |       — |          — |       — |
-| GETPORT, many | server CPU, µs  |                      — |             5.75 |       — |          — |       — |
+| measurement   | figure                        |                rpcbind |       quaymaster | Go echo | to rpcbind | to echo |
+| ------------- | ----------------------------- | ---------------------: | ---------------: | ------: | ---------: | ------: |
+| GETPORT       | requests/s                    | 50,000 (40,000–52,000) |          175,000 | 140,000 |      3.50× |   1.25× |
+|               | server CPU, µs                |                   20.0 | 5.00 (4.90–6.25) |    6.25 |      0.25× |   0.80× |
+|               | latency p50, µs               |                      — |              300 |       — |          — |       — |
+| GETPORT, few  | server CPU, µs                |                      — |             5.00 |       — |          — |       — |
+| GETPORT, more | requests/s                    |                      — |            1,000 |       — |          — |       — |
+|               | server CPU, µs                |                      — |             5.25 |       — |          — |       — |
+| GETPORT, many | server CPU, µs                |                      — |             5.75 |       — |          — |       — |
+| DUMP          | memory, MiB                   |                   6.00 | 31.2 (30.0–34.5) |       — |      5.21× |       — |
+|               | of it anonymous, MiB          |                   2.40 |             19.0 |       — |      7.92× |       — |
+|               | and pages of the journal, MiB |                      — |             3.00 |       — |          — |       — |
+| idle          | server CPU, % of a core       |                      — |             0.88 |       — |          — |       — |
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
 		t.Errorf("writeTable (-want +got):\n%s", diff)
@@ -53,15 +64,18 @@ func TestWriteTargets(t *testing.T) {
 	var got strings.Builder
 	writeTargets(&got, resultsOfTest())
 	want := `
-| target                                                          | measured |              |
-| --------------------------------------------------------------- | -------: | ------------ |
-| GETPORT over UDP: server CPU at most 1.6 × the echo's           |    0.80× | met          |
-| GETPORT over UDP, 64 clients: at least 2 × rpcbind's rate       |    3.50× | met          |
-| GETPORT over UDP, 64 outstanding: at least 2.5 × rpcbind's rate |        — | not measured |
-| GETPORT from 10 to 100,000 rows: server CPU within 10 %         |   15.0 % | not met      |
-| GETADDR: server CPU within 20 % of GETPORT's                    |        — | not measured |
-| DUMP of 10,000 rows, 8 clients: at least 3 × rpcbind's rate     |        — | not measured |
-| TCP connection per request: at least 1.5 × rpcbind's rate       |        — | not measured |
+| target                                                                |  measured |              |
+| --------------------------------------------------------------------- | --------: | ------------ |
+| GETPORT over UDP: server CPU at most 1.6 × the echo's                 |     0.80× | met          |
+| GETPORT over UDP, 64 clients: at least 2 × rpcbind's rate             |     3.50× | met          |
+| GETPORT over UDP, 64 outstanding: at least 2.5 × rpcbind's rate       |         — | not measured |
+| GETPORT from 10 to 100,000 rows: server CPU within 10 %               |    15.0 % | not met      |
+| GETADDR: server CPU within 20 % of GETPORT's                          |         — | not measured |
+| DUMP of 10,000 rows, 8 clients: at least 3 × rpcbind's rate           |         — | not measured |
+| TCP connection per request: at least 1.5 × rpcbind's rate             |         — | not measured |
+| SET + UNSET pairs, journalled, 8 clients: at least 1 × rpcbind's rate |         — | not measured |
+| memory after DUMP of 10,000 rows, without the journal: below 30 MiB   | 31.25 MiB | not met      |
+| idle with 10,000 rows: at most 5 % of a core                          |    0.88 % | met          |
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
 		t.Errorf("writeTargets (-want +got):\n%s", diff)
@@ -79,10 +93,11 @@ func TestThousands(t *testing.T) {
 // Every figure a target needs must be in the plan.
 func TestPlanServesTargets(t *testing.T) {
 	var results []result
+	one := spread{1, 1, 1}
 	for _, m := range plan() {
 		r := result{m, make(map[string]summary)}
 		for _, server := range m.servers {
-			r.summaries[server] = summary{rate: spread{1, 1, 1}, serverCPU: spread{1, 1, 1}}
+			r.summaries[server] = summary{rate: one, serverCPU: one, idleCPU: one, memory: one}
 		}
 		results = append(results, r)
 	}

@@ -64,6 +64,18 @@ var targets = []target{
 		figure: rateRatio(kindDump, 10_000)},
 	{text: "TCP connection per request: at least 1.5 × rpcbind's rate", limit: 1.5, decimals: 2, unit: "×",
 		figure: rateRatio(kindConnect, 10)},
+	{text: "SET + UNSET pairs, journalled, 8 clients: at least 1 × rpcbind's rate", limit: 1, decimals: 2, unit: "×",
+		figure: rateRatio(kindPairs, 10)},
+	{text: "memory after DUMP of 10,000 rows, without the journal: below 30 MiB", limit: 30, atMost: true, decimals: 2, unit: " MiB",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindDump, 10_000).memory
+			return v.median, v.measured()
+		}},
+	{text: "idle with 10,000 rows: at most 5 % of a core", limit: 5, atMost: true, decimals: 2, unit: " %",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindIdle, 10_000).idleCPU
+			return v.median, v.measured()
+		}},
 }
 
 // flatness returns by how many per cent the dearest of the sizes exceeds the
