@@ -59,7 +59,7 @@ func dialTo(t *testing.T, at string) net.Conn {
 
 func TestIdleConnectionEnds(t *testing.T) {
 	echo := handlerFunc(func(c *Call, buf []byte) Reply { return Reply{Head: append(buf, c.Message...)} })
-	conn := dialLimited(t, echo, limits{idle: 50 * time.Millisecond, write: time.Hour, record: time.Hour, sweep: 10 * time.Millisecond})
+	conn := dialLimited(t, echo, limits{idle: 300 * time.Millisecond, write: time.Hour, record: time.Hour, sweep: 10 * time.Millisecond})
 	record := append(oncrpc.AppendRecordMark(nil, 4, true), "call"...)
 	if _, err := conn.Write(record); err != nil {
 		t.Fatal(err)
