@@ -96,11 +96,12 @@ func (f *endpointsFlags) event(e control.Event) error {
 		_, err := fmt.Fprintln(os.Stdout)
 		return err
 	}
-	line := fmt.Sprintf("%s  %s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describe(e.Endpoint), evidence(e.Endpoint, time.Now()))
-	if e.Event == registry.Refused.String() {
-		line = fmt.Sprintf("%s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describe(e.Endpoint))
+	line := fmt.Sprintf("%s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describe(e.Endpoint))
+	stands := ""
+	if e.Event == registry.Made.String() || e.Event == registry.Renewed.String() {
+		stands = evidence(e.Endpoint, time.Now())
 	}
-	for _, more := range []string{e.By, e.Why} {
+	for _, more := range []string{stands, e.By, e.Why} {
 		if more != "" {
 			line += "  " + more
 		}

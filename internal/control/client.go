@@ -100,6 +100,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, result any) 
 	if err := json.NewDecoder(answer.Body).Decode(result); err != nil {
 		return fmt.Errorf("%s: %w", c.path, err)
 	}
+	io.Copy(io.Discard, answer.Body) // the rest, a line end: or the connection cannot be used again
 	return nil
 }
 

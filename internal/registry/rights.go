@@ -63,11 +63,20 @@ func (g *Registry) mayUserAdd(c *Claim, r *endpoint.Registration) error {
 	case c.Evidence == endpoint.Permanent:
 		return fmt.Errorf("%w: permanent registrations are for root", ErrRight)
 	case reserved && r.Dialect == endpoint.ONC && !slices.Contains(users, c.Owner.UID):
-		return fmt.Errorf("%w: the program is reserved", ErrRight)
+		return fmt.Errorf("%w: the program is reserved for %s", ErrRight, rootAnd(users))
 	case r.NetID.IsIP() && r.Addr.Port() < firstUnprivileged && !g.listens(c.Owner, r.Endpoint):
 		return fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
 	}
 	return nil
+}
+
+// rootAnd names root and users.
+func rootAnd(users []uint32) string {
+	text := "root"
+	for _, uid := range users {
+		text += fmt.Sprintf(", uid %d", uid)
+	}
+	return text
 }
 
 // listens tells whether a socket of the owner's receives at the endpoint, as far

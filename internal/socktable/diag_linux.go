@@ -17,9 +17,13 @@ import (
 type state uint8
 
 const (
-	tcpTimeWait state = 6
-	tcpClose    state = 7 // of UDP: not connected
-	tcpListen   state = 10
+	tcpEstablished state = 1
+	tcpSynSent     state = 2
+	tcpFinWait1    state = 4
+	tcpFinWait2    state = 5
+	tcpTimeWait    state = 6
+	tcpClose       state = 7 // of UDP: not connected
+	tcpListen      state = 10
 )
 
 // A stateSet has bit 1<<s for state s.

@@ -27,12 +27,16 @@ func (t *Table) ConnectionOwner(client, server netip.AddrPort) (uid uint32, err 
 	switch {
 	case err != nil:
 		return 0, err
-	case !ok || s.state == tcpListen || s.local != client || s.remote != server: // the kernel falls back to what listens at the client's port
+	case !ok || s.local != client || s.remote != server: // the kernel falls back to what listens at the client's port
 		return 0, fmt.Errorf("%w: nothing at %s is connected to %s", ErrOwner, client, server)
-	case s.state == tcpTimeWait:
-		return 0, fmt.Errorf("%w: the connection from %s has ended", ErrOwner, client)
 	}
-	return s.owner()
+	switch s.state {
+	case tcpEstablished, tcpFinWait1, tcpFinWait2:
+		return s.owner()
+	}
+	// What is about to connect from the same port (SYN_SENT) did not send what came
+	// over the connection before, which its SYN ends a moment later.
+	return 0, fmt.Errorf("%w: the connection from %s has ended", ErrOwner, client)
 }
 
 // SenderOwner returns who owns the UDP socket from which a datagram came, where

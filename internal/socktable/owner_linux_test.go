@@ -102,6 +102,43 @@ func TestConnectionOwnerIsNoListener(t *testing.T) {
 	}
 }
 
+// Nor is what is about to connect.
+func TestConnectionOwnerBeforeItConnects(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	table := openTable(t)
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listener)
+	server := netip.MustParseAddrPort("127.0.0.1:111")
+	at := &unix.SockaddrInet4{Addr: server.Addr().As4(), Port: int(server.Port())}
+	if err := errors.Join(unix.Bind(listener, at), unix.Listen(listener, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for port := 1000; port < 1010; port++ { // the listener takes few, and lets the others try again
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: server.Addr().As4(), Port: port}); err != nil {
+			t.Fatal(err)
+		}
+		unix.Connect(fd, at)
+		client := netip.AddrPortFrom(server.Addr(), uint16(port))
+		if s, ok, err := table.lookup(unix.IPPROTO_TCP, client, server, 0); !ok || err != nil || s.state != tcpSynSent {
+			continue
+		}
+		uid, err := table.ConnectionOwner(client, server)
+		refusedOwner(t, uid, err, "has ended")
+		return
+	}
+	t.Error("every socket connects at once: this test wants one that waits")
+}
+
 // The same, of a port from which another user's connection was broken off.
 func TestConnectionOwnerAfterReset(t *testing.T) {
 	if !nstest.Inside(t) {
