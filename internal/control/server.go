@@ -131,7 +131,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.end(peer.UID)
-	watcher := s.Registry.Watch()
+	watcher := s.Registry.Watch(nil)
 	defer watcher.Close()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := newWriter(w)

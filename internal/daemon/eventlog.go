@@ -15,7 +15,7 @@ const maxRefusals = 10
 
 // logEvents writes what happens in the registry into the log until ctx is cancelled.
 func logEvents(ctx context.Context, g *registry.Registry, log *slog.Logger) {
-	w := g.Watch()
+	w := g.Watch(wanted(log))
 	defer w.Close()
 	l := eventLog{log: log}
 	for {
@@ -41,6 +41,16 @@ func (l *eventLog) next(ctx context.Context, w *registry.Watcher) ([]registry.Ev
 	ctx, cancel := context.WithDeadline(ctx, l.second.Add(time.Second))
 	defer cancel()
 	return w.Next(ctx)
+}
+
+// wanted returns which events are worth a line in the log, or nil for all of them.
+func wanted(log *slog.Logger) func(*registry.Event) bool {
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		return nil
+	}
+	return func(e *registry.Event) bool {
+		return e.Kind == registry.Refused || e.Kind == registry.Ended && e.Reason != registry.Removed
+	}
 }
 
 // An eventLog writes events as lines.

@@ -117,7 +117,7 @@ func TestConnectionEnded(t *testing.T) {
 	r := &resetter{table: kernelTable(t), conns: make(chan *net.TCPConn, 1)}
 	m := open(t, registry.Config{}, r)
 	at := serve(t, m)
-	watcher := m.Registry.Watch()
+	watcher := m.Registry.Watch(nil)
 	defer watcher.Close()
 	if _, err := watcher.Next(t.Context()); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func open(t testing.TB, c registry.Config, o Owners) *ONC {
 // watch returns a watcher that has had its snapshot.
 func watch(t *testing.T, m *ONC) *registry.Watcher {
 	t.Helper()
-	w := m.Registry.Watch()
+	w := m.Registry.Watch(nil)
 	t.Cleanup(w.Close)
 	if _, err := w.Next(t.Context()); err != nil {
 		t.Fatal(err)

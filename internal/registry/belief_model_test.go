@@ -234,7 +234,7 @@ func (m *believer) open(t *rapid.T) {
 	if m.g, err = registry.Open(m.c); err != nil {
 		t.Fatal(err)
 	}
-	m.follower = &follower{watcher: m.g.Watch()}
+	m.follower = &follower{watcher: m.g.Watch(nil)}
 }
 
 // Check compares what stands, what watchers were told, what is journalled and

@@ -112,9 +112,24 @@ func (g *Registry) count(r *endpoint.Registration, n int) {
 	if g.users[r.Owner.UID] += n; g.users[r.Owner.UID] == 0 {
 		delete(g.users, r.Owner.UID)
 	}
+	if isRestless(r) {
+		g.restless += n
+	}
 	if !r.Own { // whose sockets close with every connection, and are not looked at
 		g.ports.add(r.Endpoint, n)
 	}
+}
+
+// isRestless tells whether a registration must be looked at even if no socket of
+// IP has changed: its evidence ends with time, a process or a path.
+func isRestless(r *endpoint.Registration) bool {
+	switch r.Evidence {
+	case endpoint.Waiting, endpoint.Process, endpoint.Lease:
+		return true
+	case endpoint.Listening:
+		return !r.Own && !r.NetID.IsIP()
+	}
+	return false
 }
 
 // Remove ends the registrations of an interface on some transports: all that

@@ -55,9 +55,18 @@ func (g *Registry) Hint(port uint16) {
 
 // check looks at the evidence of every row, and ends those that do not hold.
 func (g *Registry) check() error {
+	g.looking.Lock()
+	defer g.looking.Unlock()
 	g.change.Lock()
 	g.catchUp()
-	var rows []glimpse
+	now := looked{seq: g.seq.Load()}
+	quiet := g.restless == 0
+	g.change.Unlock()
+	if quiet && g.unchanged(now.seq) {
+		return nil
+	}
+	g.change.Lock()
+	rows := g.glimpses[:0]
 	for r := g.order.first; r != nil; r = r.links[inOrder].next {
 		if r.bySocket() {
 			rows = append(rows, glimpse{r, *r})
@@ -65,14 +74,38 @@ func (g *Registry) check() error {
 	}
 	g.change.Unlock()
 
-	verdicts, err := g.look(rows)
+	verdicts, table, err := g.look(rows)
+	clear(rows) // or what ended would be kept
+	g.glimpses = rows
 
 	g.change.Lock()
 	defer g.change.Unlock()
 	var c change
 	g.execute(&c, verdicts)
 	g.checkOthers(&c)
+	if now.table = table; err != nil || !c.empty() {
+		now = looked{}
+	}
+	g.looked = now
 	return errors.Join(err, g.commit(&c))
+}
+
+// A looked is what was seen when every row was looked at and nothing had to
+// change: while it is the same, nothing has to change.
+type looked struct {
+	seq   uint64
+	table *socktable.Snapshot // nil: there was nothing to look at, or something had to change
+}
+
+// unchanged tells whether everything is as it was seen last, of so many rows
+// that one by one they would take a while. Rows whose evidence ends by itself are
+// not seen this way.
+func (g *Registry) unchanged(seq uint64) bool {
+	if g.looked.table == nil || g.looked.seq != seq {
+		return false
+	}
+	table, err := g.c.Sockets.Snapshot()
+	return err == nil && table.Same(g.looked.table)
 }
 
 // A glimpse is a row as it was at one time.
@@ -129,16 +162,18 @@ func (g *Registry) checkOthers(c *change) {
 // verdicts about those for which something changes. A table that is read while
 // sockets come and go may lack one that was there all the time: what is missing
 // must be missing twice.
-func (g *Registry) look(rows []glimpse) ([]verdict, error) {
+//
+// It returns a table by which every row holds, nil if there is none or there are no rows.
+func (g *Registry) look(rows []glimpse) (_ []verdict, by *socktable.Snapshot, _ error) {
 	var ending, seen []verdict
-	for range 2 {
+	for again := range 2 {
 		ending = nil
 		if len(rows) == 0 {
 			break
 		}
 		table, err := g.c.Sockets.Snapshot()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		now := time.Now()
 		var doubtful []glimpse
@@ -151,9 +186,12 @@ func (g *Registry) look(rows []glimpse) ([]verdict, error) {
 				seen = append(seen, verdict{glimpse: r, holds: true, sockets: sockets})
 			}
 		}
+		if again == 0 && len(doubtful) == 0 {
+			by = table
+		}
 		rows = doubtful
 	}
-	return append(seen, ending...), nil
+	return append(seen, ending...), by, nil
 }
 
 // ports counts what is registered at each port, so that hints about others cost nothing.

@@ -28,7 +28,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	file.Store.Write([]registry.Record{kept}, nil)
 	journal := newFailing()
 	g := openWith(t, registry.Config{Sockets: &sockets, Store: journal, Permanent: file, Grace: 10 * time.Millisecond})
-	f := follower{watcher: g.Watch()}
+	f := follower{watcher: g.Watch(nil)}
 	defer f.watcher.Close()
 
 	ctx, cancel := context.WithCancel(t.Context())

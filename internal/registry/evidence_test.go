@@ -61,7 +61,7 @@ func evidence(t testing.TB, g *registry.Registry, r endpoint.Registration, want 
 // endings returns a function that tells why rows ended since it was last called,
 // and who did it.
 func endings(g *registry.Registry) func() string {
-	w := g.Watch()
+	w := g.Watch(nil)
 	w.Fetch() // the snapshot
 	return func() string {
 		var why []string
@@ -315,12 +315,67 @@ func TestMissingOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	evidence(t, g, hers, "listening")
-	sockets.missing = 2
+	sockets.missing = 3 // for the look whether anything has changed, too
 	if err := g.Check(); err != nil {
 		t.Fatal(err)
 	}
 	evidence(t, g, hers, "nothing")
 	checkEndings(t, ended, registry.Gone.String())
+}
+
+// Where nothing changes, a check looks at the table once and at no row.
+func TestUnchanged(t *testing.T) {
+	var sockets table
+	sockets.open(alice, hers.Endpoint)
+	g := openWith(t, registry.Config{Sockets: &sockets})
+	check := func(what string, shots int) {
+		t.Helper()
+		sockets.listed = 0
+		if err := g.Check(); err != nil || sockets.listed != shots {
+			t.Errorf("%s: Check = %v after %d snapshots, want %d", what, err, sockets.listed, shots)
+		}
+	}
+	claim(t, g, registry.Claim{Owner: alice}, hers)
+	check("the first time", 1)
+	check("nothing has changed", 1)
+	other := row(bob, 9, 1, rpcbind.UDP, 2000)
+	claim(t, g, registry.Claim{Owner: bob}, other)
+	check("a row that waits", 1)
+	check("it still does", 1)
+	sockets.open(bob, other.Endpoint)
+	check("it waits no more", 1)
+	evidence(t, g, other, "listening")
+	check("all listen", 1)
+	check("nothing has changed again", 1)
+	sockets.open(bob, row(bob, 9, 1, rpcbind.UDP, 2001).Endpoint)
+	check("another socket", 2)
+	sockets.close(hers.Endpoint)
+	check("hers is gone", 3)
+	evidence(t, g, hers, "nothing")
+}
+
+// A socket that closes between the two looks at a table is missed by the next check:
+// it must not be taken for a host on which nothing changes.
+func TestChangedBetweenLooks(t *testing.T) {
+	var sockets table
+	other := row(bob, 9, 1, rpcbind.UDP, 2001)
+	sockets.open(alice, hers.Endpoint)
+	sockets.open(bob, other.Endpoint)
+	g := openWith(t, registry.Config{Sockets: &sockets})
+	claim(t, g, registry.Claim{Owner: alice}, hers)
+	claim(t, g, registry.Claim{Owner: bob}, other)
+	sockets.close(hers.Endpoint) // and it is back for the second look
+	sockets.during = func() {
+		sockets.open(alice, hers.Endpoint)
+		sockets.close(other.Endpoint)
+	}
+	for range 2 {
+		if err := g.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	evidence(t, g, hers, "listening")
+	evidence(t, g, other, "nothing")
 }
 
 // What a check saw counts for nothing if the row changed before it could act.

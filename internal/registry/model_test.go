@@ -203,7 +203,7 @@ func TestModel(t *testing.T) {
 		if rapid.Bool().Draw(t, "own") {
 			m.g = openOwn(t)
 		}
-		m.follower = &follower{watcher: m.g.Watch()}
+		m.follower = &follower{watcher: m.g.Watch(nil)}
 		defer m.follower.watcher.Close()
 		standing, _ := m.g.All()
 		for _, r := range standing {

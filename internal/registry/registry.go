@@ -66,6 +66,10 @@ type Registry struct {
 	seq      atomic.Uint64 // of the last change
 	hints    chan struct{} // has room for one: a socket closed at a registered port
 
+	looking  sync.Mutex // one check at a time; taken before change, and guards what follows
+	looked   looked
+	glimpses []glimpse // memory, to be used again
+
 	// Changes are made one at a time, the journal first: what only changes look
 	// at, and reading what follows, needs nothing but this.
 	change    sync.Mutex // guards what follows
@@ -73,6 +77,7 @@ type Registry struct {
 	users     map[uint32]int // rows by uid
 	last      uint64         // order of the youngest row
 	behind    bool           // the journal could not be written
+	restless  int            // rows that must be looked at even if no socket has changed
 
 	mu       sync.RWMutex // guards what follows; written with change held
 	rows     map[endpoint.ID]*row

@@ -20,7 +20,7 @@ func (g *Registry) loadJournal(recs []Record) {
 			bySocket = append(bySocket, glimpse{r, *r})
 		}
 	}
-	verdicts, err := g.look(bySocket)
+	verdicts, _, err := g.look(bySocket)
 	if err != nil {
 		g.c.Log.Error("registrations of an earlier run are believed until they can be checked", "err", err)
 	}

@@ -10,7 +10,8 @@ const MaxBehind = 1024
 // goroutine, and is closed by it.
 type Watcher struct {
 	registry *Registry
-	wake     chan struct{} // has room for one: something is there to fetch
+	wants    func(*Event) bool // which events beside snapshots; nil: all
+	wake     chan struct{}     // has room for one: something is there to fetch
 
 	// Guarded by registry.mu. The goroutine that owns the watcher may write with
 	// the lock for readers: what else writes holds the one for writers.
@@ -19,9 +20,10 @@ type Watcher struct {
 	restart bool // the next event is a snapshot; queue is empty
 }
 
-// Watch returns a watcher whose first event is a snapshot.
-func (g *Registry) Watch() *Watcher {
-	w := &Watcher{registry: g, wake: make(chan struct{}, 1), restart: true}
+// Watch returns a watcher whose first event is a snapshot. If wants is not nil it
+// gets of the others only those which that is true of, and is not woken for the rest.
+func (g *Registry) Watch(wants func(*Event) bool) *Watcher {
+	w := &Watcher{registry: g, wants: wants, wake: make(chan struct{}, 1), restart: true}
 	w.wake <- struct{}{}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -84,6 +86,8 @@ func (g *Registry) publish(e Event) {
 // take queues an event, and tells whether there is something new to fetch.
 func (w *Watcher) take(e Event) bool {
 	switch {
+	case w.wants != nil && !w.wants(&e):
+		return false
 	case w.restart, e.Kind == Refused && w.refused == maxRefused:
 		return false // the snapshot will have it, but for a refusal
 	case e.Kind == Refused:

@@ -16,7 +16,7 @@ import (
 func TestWatch(t *testing.T) {
 	g := open(t, rpcbind.TCP)
 	mustAdd(t, g, row(alice, 7, 1, rpcbind.TCP, 2000))
-	w := g.Watch()
+	w := g.Watch(nil)
 	defer w.Close()
 	mustAdd(t, g, row(alice, 7, 2, rpcbind.TCP, 2000)) // before the first fetch: the snapshot has it
 	events, err := w.Next(t.Context())
@@ -36,7 +36,7 @@ func TestWatch(t *testing.T) {
 func TestWatchWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := registry.New()
-		w := g.Watch()
+		w := g.Watch(nil)
 		defer w.Close()
 		if _, err := w.Next(t.Context()); err != nil {
 			t.Fatal(err)
@@ -67,7 +67,7 @@ func TestWatchWaits(t *testing.T) {
 func TestFallenBehind(t *testing.T) {
 	for _, behind := range []int{registry.MaxBehind - 1, registry.MaxBehind, registry.MaxBehind + 1, 3 * registry.MaxBehind} {
 		g := registry.New()
-		f := follower{watcher: g.Watch()}
+		f := follower{watcher: g.Watch(nil)}
 		f.catchUp(t, 0)
 		mustAdd(t, g, many(behind)...)
 		f.catchUp(t, uint64(behind))
@@ -90,7 +90,7 @@ func TestFallenBehind(t *testing.T) {
 func TestClosedWatcherGetsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := registry.New()
-		w := g.Watch()
+		w := g.Watch(nil)
 		w.Next(t.Context())
 		w.Close()
 		mustAdd(t, g, many(10)...)
@@ -106,10 +106,26 @@ func TestClosedWatcherGetsNothing(t *testing.T) {
 	})
 }
 
+// A watcher can be choosy: it is not woken for what it does not want.
+func TestWatchSome(t *testing.T) {
+	g := registry.New()
+	w := g.Watch(func(e *registry.Event) bool { return e.Kind == registry.Ended })
+	defer w.Close()
+	if events := w.Fetch(); len(events) != 1 || events[0].Kind != registry.Snapshot {
+		t.Fatalf("Fetch = %+v, want a snapshot", events)
+	}
+	mustAdd(t, g, many(2*registry.MaxBehind)...) // none of them wanted, none too many
+	g.Remove(root, endpoint.Program(1000, 0), rpcbind.UDP)
+	events, err := w.Next(t.Context())
+	if err != nil || len(events) != 1 || events[0].Kind != registry.Ended || events[0].Seq != 2*registry.MaxBehind+1 {
+		t.Errorf("Next = %+v, %v, want the end of one row", events, err)
+	}
+}
+
 // Refusals are told, and never cost a watcher a change.
 func TestWatchRefused(t *testing.T) {
 	g := registry.New()
-	w := g.Watch()
+	w := g.Watch(nil)
 	defer w.Close()
 	g.Refuse(nil, &hers, registry.ErrRight) // before the snapshot: not told
 	if events := w.Fetch(); len(events) != 1 || events[0].Kind != registry.Snapshot {
@@ -180,7 +196,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	for range watchers {
 		watching.Go(func() {
-			f := follower{watcher: g.Watch()}
+			f := follower{watcher: g.Watch(nil)}
 			defer f.watcher.Close()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
