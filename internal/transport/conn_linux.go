@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,20 +37,19 @@ type conn struct {
 func (c *conn) blocked() bool { return len(c.out) > 0 || len(c.body) > 0 }
 
 // describe fills in what all calls have in common: who connected, and where; the
-// listener is in the network namespace home. (Package syscall's addresses cost
-// one system call less than those of package unix.)
-func (c *conn) describe(from syscall.Sockaddr, home uint64) error {
-	client, ok := addrPort(from)
+// listener is in the network namespace home.
+func (c *conn) describe(from *address, home uint64) error {
+	client, ok := from.addrPort()
 	if !ok {
 		peer, err := peerOfFD(c.fd, home, c)
 		c.call = Call{NetID: rpcbind.Local, Peer: peer}
 		return err
 	}
-	local, err := syscall.Getsockname(c.fd)
+	name, err := nameOf(c.fd)
 	if err != nil {
-		return os.NewSyscallError("getsockname", err)
+		return err
 	}
-	server, _ := addrPort(local)
+	server, _ := name.addrPort()
 	c.call = Call{
 		NetID:  netIDOf(client.Addr(), rpcbind.TCP, rpcbind.TCP6),
 		Client: client, Server: server, over: c,
@@ -97,16 +94,6 @@ func (c *conn) overdue(now time.Time, l limits) error {
 		return fmt.Errorf("a call not complete after %s", l.record)
 	}
 	return nil
-}
-
-func addrPort(s syscall.Sockaddr) (netip.AddrPort, bool) {
-	switch s := s.(type) {
-	case *syscall.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(s.Addr), uint16(s.Port)), true
-	case *syscall.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(s.Addr).Unmap(), uint16(s.Port)), true
-	}
-	return netip.AddrPort{}, false
 }
 
 // Bounds of one turn, so that a connection with much to do does not keep others waiting.
@@ -158,7 +145,7 @@ func (t *turn) run() error {
 	if t.blocked() {
 		return t.resume()
 	}
-	n, err := unix.Read(t.fd, t.in[:])
+	n, err := read(t.fd, t.in[:])
 	switch {
 	case err == unix.EAGAIN, err == unix.EINTR:
 		return nil
@@ -268,7 +255,7 @@ func (t *turn) send(out, body []byte) error {
 // is over, and returns the rest.
 func (t *turn) write(b []byte) ([]byte, error) {
 	for len(b) > 0 && t.left > 0 {
-		n, err := unix.Write(t.fd, b[:min(len(b), t.left)])
+		n, err := write(t.fd, b[:min(len(b), t.left)])
 		switch {
 		case err == unix.EAGAIN:
 			return b, nil

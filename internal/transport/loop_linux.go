@@ -144,10 +144,10 @@ func (l *loop) listen() error { return l.poll.add(l.lnFD, unix.EPOLLIN|unix.EPOL
 // accept takes one connection in: the poll says so if there are more, and
 // meanwhile another loop may have them.
 func (l *loop) accept() {
-	fd, from, err := syscall.Accept4(l.lnFD, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	fd, from, err := accept(l.lnFD)
 	switch err {
 	case nil:
-		l.begin(fd, from)
+		l.begin(fd, &from)
 	case syscall.EAGAIN, syscall.EINTR, syscall.ECONNABORTED:
 	default: // out of descriptors or memory: what is open goes on
 		l.log.Warn("connection not accepted", "server", l.ln.Addr(), "err", err)
@@ -158,7 +158,7 @@ func (l *loop) accept() {
 }
 
 // begin serves a new connection.
-func (l *loop) begin(fd int, from syscall.Sockaddr) {
+func (l *loop) begin(fd int, from *address) {
 	c := &conn{fd: fd, moved: l.now}
 	if err := c.describe(from, l.home); err != nil {
 		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
@@ -185,7 +185,7 @@ func (l *loop) begin(fd int, from syscall.Sockaddr) {
 // end closes a connection.
 func (l *loop) end(c *conn) {
 	delete(l.conns, c.fd)
-	unix.Close(c.fd)
+	closeFD(c.fd)
 	c.fd = -1 // whoever kept a call or a peer must not meet another connection
 	l.guard.leave(c.guest)
 }

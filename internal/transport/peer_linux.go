@@ -31,8 +31,8 @@ func peerOf(conn net.Conn, home uint64) (*Peer, error) {
 }
 
 func peerOfFD(fd int, home uint64, s socket) (*Peer, error) {
-	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
+	var cred unix.Ucred
+	if err := option(fd, unix.SOL_SOCKET, unix.SO_PEERCRED, &cred); err != nil {
 		return nil, fmt.Errorf("transport: SO_PEERCRED: %w", err)
 	}
 	return &Peer{
@@ -45,10 +45,8 @@ func peerOfFD(fd int, home uint64, s socket) (*Peer, error) {
 // namespaceOfFD returns a number for the network namespace of a socket
 // (SO_NETNS_COOKIE, Linux 5.14); 0 if the kernel does not tell.
 func namespaceOfFD(fd int) uint64 {
-	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err != nil {
-		return 0
-	}
+	var cookie uint64
+	option(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE, &cookie)
 	return cookie
 }
 

@@ -35,7 +35,7 @@ func newPoll() (*poll, error) {
 		return nil, err
 	}
 	p.look = func(uintptr) bool {
-		p.ready, p.err = unix.EpollWait(p.fd, p.events[:], 0)
+		p.ready, p.err = ready(p.fd, p.events[:])
 		if p.err == unix.EINTR {
 			p.ready, p.err = 0, nil
 		}
