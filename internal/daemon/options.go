@@ -269,7 +269,7 @@ func (o *Options) state() string {
 func (o *Options) files() []string {
 	files := []string{o.oncSocket(), o.control(), o.permanentFile()}
 	if state := o.state(); state != "" {
-		files = append(files, state)
+		files = append(files, state, state+".log")
 	}
 	return files
 }

@@ -1,6 +1,7 @@
-// Package boltstore keeps the registry in a file of bbolt's, for as long as the
-// host runs: a [registry.Store] in which a daemon that was killed finds its rows
-// again, and which goes on without them when the file is damaged.
+// Package boltstore keeps the registry in a file of bbolt's, and the latest changes
+// in a log beside it, for as long as the host runs: a [registry.Store] in which a
+// daemon that was killed finds its rows again, and which goes on without them when
+// a file is damaged.
 package boltstore
 
 import (
@@ -9,14 +10,16 @@ import (
 	"io"
 )
 
-// A file has two buckets. One tells the format and the boot; the rows are in the
-// other, whose sequence number is the sum of their weights.
+// A database has two buckets. One tells the format, the boot, and the name of the
+// log whose changes come after it; the rows are in the other, whose sequence number
+// is the sum of their weights.
 const (
 	metaBucket = "meta"
 	rowsBucket = "rows"
 
 	formatKey = "format"
 	bootKey   = "boot"
+	logKey    = "log" // with the checksum of a row, since another name leaves a log unread
 
 	format = "1" // changes when the rows do
 )
@@ -24,15 +27,16 @@ const (
 // errOtherBoot says that a file tells of processes of another boot, which have ended.
 var errOtherBoot = errors.New("of another boot")
 
-// readRows returns the rows of a file of so many bytes: all as they were last
-// written or, with an error, none. A file of no bytes has no rows.
-func readRows(file io.ReaderAt, size int64, boot string) ([]row, error) {
+// readRows returns the rows of a database of so many bytes, all as they were last
+// written or, with an error, none, and the name of its log. A file of no bytes has
+// no rows and no log.
+func readRows(file io.ReaderAt, size int64, boot string) ([]row, string, error) {
 	if size == 0 {
-		return nil, nil
+		return nil, "", nil
 	}
 	d, err := newReader(file, size)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	buckets := map[string][]byte{}
 	if err := d.walk(d.root, func(e element) error {
@@ -41,11 +45,11 @@ func readRows(file io.ReaderAt, size int64, boot string) ([]row, error) {
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, name := range []string{metaBucket, rowsBucket} {
 		if buckets[name] == nil {
-			return nil, fmt.Errorf("no bucket %s: a file of another program", name)
+			return nil, "", fmt.Errorf("no bucket %s: a file of another program", name)
 		}
 	}
 	meta := map[string]string{}
@@ -53,13 +57,17 @@ func readRows(file io.ReaderAt, size int64, boot string) ([]row, error) {
 		meta[string(e.key)] = string(e.value)
 		return nil
 	}); err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", metaBucket, err)
+		return nil, "", fmt.Errorf("bucket %s: %w", metaBucket, err)
 	}
 	switch {
 	case meta[formatKey] != format:
-		return nil, fmt.Errorf("format %q: this program knows %q", meta[formatKey], format)
+		return nil, "", fmt.Errorf("format %q: this program knows %q", meta[formatKey], format)
 	case meta[bootKey] != boot:
-		return nil, errOtherBoot
+		return nil, "", errOtherBoot
+	}
+	log := row{[]byte(logKey), []byte(meta[logKey])}
+	if len(log.value) <= crcSize || !log.sound() {
+		return nil, "", errors.New("the name of the log is another")
 	}
 	var rows []row
 	var sum uint64
@@ -72,10 +80,10 @@ func readRows(file io.ReaderAt, size int64, boot string) ([]row, error) {
 		sum += r.weight()
 		return nil
 	}); err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", rowsBucket, err)
+		return nil, "", fmt.Errorf("bucket %s: %w", rowsBucket, err)
 	}
 	if sum != u64(buckets[rowsBucket][8:]) {
-		return nil, fmt.Errorf("bucket %s: rows are missing, or older than the rest", rowsBucket)
+		return nil, "", fmt.Errorf("bucket %s: rows are missing, or older than the rest", rowsBucket)
 	}
-	return rows, nil
+	return rows, string(log.value[crcSize:]), nil
 }

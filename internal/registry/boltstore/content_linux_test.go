@@ -32,6 +32,7 @@ func states(t testing.TB, rows, writes int) []state {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	s.SetBounds(1, maxLog) // the rows are in the file at once
 	var all []registry.Record
 	for i := range rows {
 		all = append(all, storetest.Record(i))
@@ -50,7 +51,7 @@ func states(t testing.TB, rows, writes int) []state {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows, err := readRows(bytes.NewReader(file), int64(len(file)), bootID())
+		rows, _, err := readRows(bytes.NewReader(file), int64(len(file)), bootID())
 		if err != nil || len(rows) == 0 {
 			t.Fatalf("after %d writes: %d rows, %v", i, len(rows), err)
 		}
@@ -62,7 +63,7 @@ func states(t testing.TB, rows, writes int) []state {
 // check reads a damaged file: it has the rows that it had, or there is an error.
 func (s state) check(t *testing.T, what string, damaged []byte) (found bool) {
 	t.Helper()
-	rows, err := readRows(bytes.NewReader(damaged), int64(len(damaged)), bootID())
+	rows, _, err := readRows(bytes.NewReader(damaged), int64(len(damaged)), bootID())
 	if err == nil && !slices.EqualFunc(rows, s.rows, func(a, b row) bool { return bytes.Equal(a.key, b.key) && bytes.Equal(a.value, b.value) }) {
 		t.Fatalf("%s: %d rows that are not the %d of the file", what, len(rows), len(s.rows))
 	}
@@ -127,7 +128,7 @@ func FuzzReadRows(f *testing.F) {
 			sum.Write(m[:metaSize-8])
 			binary.NativeEndian.PutUint64(m[metaSize-8:], sum.Sum64())
 		}
-		rows, err := readRows(bytes.NewReader(file), int64(len(file)), bootID())
+		rows, _, err := readRows(bytes.NewReader(file), int64(len(file)), bootID())
 		for _, w := range rows {
 			if err := w.check(); err != nil {
 				t.Error(err)

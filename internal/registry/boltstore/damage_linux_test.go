@@ -25,6 +25,7 @@ const soundRows = 100
 func sound(t testing.TB) []byte {
 	t.Helper()
 	p := newPlace(t)
+	p.merge = 1
 	s := p.open(t)
 	for i := range soundRows + 20 {
 		var gone []endpoint.ID
@@ -162,6 +163,8 @@ func TestForeign(t *testing.T) {
 		{"no rows", edited(t, without("rows")), "no bucket rows: a file of another program"},
 		{"another format", edited(t, put("meta", "format", "2")), `format \"2\": this program knows \"1\"`},
 		{"no format", edited(t, in("meta", func(b *bbolt.Bucket) error { return b.Delete([]byte("format")) })), `format \"\": this program knows`},
+		{"another log", edited(t, put("meta", "log", "sixchr")), "the name of the log is another"},
+		{"no log", edited(t, in("meta", func(b *bbolt.Bucket) error { return b.Delete([]byte("log")) })), "the name of the log is another"},
 		{"another row", edited(t, put("rows", "sixchr", "and a value")), "row 736978636872: the checksum is another"},
 		{"another key", edited(t, put("rows", "key", "and a value")), "row 6b6579 of 11 bytes"},
 		{"a row less", edited(t, in("rows", func(b *bbolt.Bucket) error {
@@ -254,8 +257,9 @@ func TestDamagedInUse(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, first := range []string{"Load", "Write"} {
+			for _, merge := range []int64{0, 1, 2000} { // without a merge only Load finds the damage
 				p := newPlace(t)
+				p.merge = merge
 				s := p.open(t)
 				write(t, s, records(0, 100))
 				f, err := os.OpenFile(p.path, os.O_RDWR, 0)
@@ -266,8 +270,11 @@ func TestDamagedInUse(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.Close()
-				if first == "Write" {
-					err := s.Write(records(100, 101), nil)
+				if merge > 0 {
+					var err error
+					for i := 100; err == nil && i < 120; i++ {
+						err = s.Write(records(i, i+1), nil)
+					}
 					if err == nil || !strings.HasPrefix(err.Error(), p.path+": bbolt: ") || !strings.HasSuffix(err.Error(), ": the file was made anew, write everything again") {
 						t.Errorf("Write = %v", err)
 					}

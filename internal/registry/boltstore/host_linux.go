@@ -19,7 +19,7 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// now reads both clocks.
+// now reads both clocks. It takes a system call, unlike time.Now.
 func now() moment {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {

@@ -15,7 +15,7 @@ import (
 // daemons from it until it is released.
 func lock(path string) (*os.File, error) {
 	for {
-		file, err := open(path)
+		file, err := open(path, os.O_RDWR|os.O_CREATE)
 		if err != nil {
 			return nil, err
 		}
@@ -38,13 +38,13 @@ func lock(path string) (*os.File, error) {
 	}
 }
 
-// open opens a regular file to read and write; its errors name the path.
-func open(path string) (*os.File, error) {
+// open opens a regular file; its errors name the path.
+func open(path string, flag int) (*os.File, error) {
 	info, err := os.Lstat(path) // first, since to open a device can have effects
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, notRegular(path, info)
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	file, err := os.OpenFile(path, flag|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -23,10 +23,11 @@ import (
 
 // Another process opens the store at pathVar. It writes records from the number
 // in fromVar on and says each that is stored; without a number it waits for the
-// end of its input.
+// end of its input. Its log is merged from mergeVar bytes on.
 const (
-	pathVar = "BOLTSTORE_PATH"
-	fromVar = "BOLTSTORE_FROM"
+	pathVar  = "BOLTSTORE_PATH"
+	fromVar  = "BOLTSTORE_FROM"
+	mergeVar = "BOLTSTORE_MERGE"
 )
 
 func TestMain(m *testing.M) {
@@ -46,6 +47,9 @@ func anotherProcess(path, from string) error {
 		return err
 	}
 	defer s.Close()
+	if merge, err := strconv.ParseInt(os.Getenv(mergeVar), 10, 64); err == nil {
+		s.SetBounds(merge, 16<<20)
+	}
 	fmt.Println("open")
 	i, err := strconv.Atoi(from)
 	if err != nil {
@@ -139,6 +143,15 @@ func begin(t *testing.T, path string, from string) *child {
 // TestKilled kills a process that writes, at any time, again and again: what it
 // has said to be stored is there, and nothing else but what it was about to store.
 func TestKilled(t *testing.T) {
+	for _, merge := range []string{"", "1", "1000"} {
+		t.Run("merge="+merge, func(t *testing.T) {
+			t.Setenv(mergeVar, merge)
+			testKilled(t)
+		})
+	}
+}
+
+func testKilled(t *testing.T) {
 	p := newPlace(t)
 	random := rand.New(rand.NewPCG(7, 8))
 	steps := 0

@@ -81,6 +81,12 @@ func keyOf(id endpoint.ID) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(id))[8-keySize:]
 }
 
+func idOf(key []byte) endpoint.ID {
+	var id [8]byte
+	copy(id[8-keySize:], key)
+	return endpoint.ID(binary.BigEndian.Uint64(id[:]))
+}
+
 // encode returns the row of a record. It refuses what decode would not return.
 func encode(r *registry.Record, now moment) (row, error) {
 	_, evidenceErr := endpoint.ParseEvidence(r.Evidence.String())
@@ -111,7 +117,19 @@ func encode(r *registry.Record, now moment) (row, error) {
 		return row{}, fmt.Errorf("%s: %w", r.ID, err)
 	}
 	key := keyOf(r.ID)
-	return row{key, append(binary.BigEndian.AppendUint32(nil, checksum(key, b)), b...)}, nil
+	return rowFor(key, b), nil
+}
+
+// rowFor returns the row with this key and text.
+func rowFor(key, text []byte) row {
+	value := make([]byte, crcSize, crcSize+len(text))
+	binary.BigEndian.PutUint32(value, checksum(key, text))
+	return row{key, append(value, text...)}
+}
+
+// sound tells whether the checksum is right.
+func (w row) sound() bool {
+	return binary.BigEndian.Uint32(w.value) == checksum(w.key, w.value[crcSize:])
 }
 
 // check tells whether the row is as it was written.
@@ -119,7 +137,7 @@ func (w row) check() error {
 	if len(w.key) != keySize || len(w.value) < crcSize {
 		return fmt.Errorf("row %x of %d bytes", w.key, len(w.value))
 	}
-	if binary.BigEndian.Uint32(w.value) != checksum(w.key, w.value[crcSize:]) {
+	if !w.sound() {
 		return fmt.Errorf("row %x: the checksum is another", w.key)
 	}
 	return nil
@@ -138,7 +156,7 @@ func decode(w row, now moment) (registry.Record, error) {
 	if err := json.Unmarshal(w.value[crcSize:], &t); err != nil {
 		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
 	}
-	id := endpoint.ID(binary.BigEndian.Uint64(append(make([]byte, 8-keySize), w.key...)))
+	id := idOf(w.key)
 	netid, ok := rpcbind.ParseNetID(t.NetID)
 	evidence, err := endpoint.ParseEvidence(t.Evidence)
 	switch {

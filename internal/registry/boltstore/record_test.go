@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"encoding/binary"
 	"math"
 	"net/netip"
 	"strings"
@@ -16,8 +15,7 @@ import (
 
 // rowOf returns a row with a right checksum.
 func rowOf(id endpoint.ID, text string) row {
-	key := keyOf(id)
-	return row{key, append(binary.BigEndian.AppendUint32(nil, checksum(key, []byte(text))), text...)}
+	return rowFor(keyOf(id), []byte(text))
 }
 
 func TestText(t *testing.T) {

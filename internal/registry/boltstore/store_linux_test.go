@@ -2,6 +2,7 @@ package boltstore_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,8 +22,9 @@ import (
 
 // A place is where a test keeps a store, and what the store has logged.
 type place struct {
-	path string
-	log  bytes.Buffer
+	path  string
+	log   bytes.Buffer
+	merge int64 // bound of the store's log, if not 0
 }
 
 // newPlace returns an empty place, on a tmpfs as /run is, if the host has one.
@@ -44,6 +46,9 @@ func (p *place) open(t testing.TB) *boltstore.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
+	if p.merge > 0 {
+		s.SetBounds(p.merge, 16<<20)
+	}
 	return s
 }
 
@@ -109,13 +114,18 @@ func (p *place) logged(t testing.TB, level, reason string) {
 func TestStore(t *testing.T) {
 	own := storetest.Record(0)
 	own.Own = true
-	storetest.Run(t, storetest.Subject{
-		Place: func(t *testing.T) func() registry.Store {
-			p := newPlace(t)
-			return func() registry.Store { return p.open(t) }
-		},
-		Record: storetest.Record, Refused: &own, Durable: true,
-	})
+	for _, merge := range []int64{0, 1500} {
+		t.Run(fmt.Sprintf("merge=%d", merge), func(t *testing.T) {
+			storetest.Run(t, storetest.Subject{
+				Place: func(t *testing.T) func() registry.Store {
+					p := newPlace(t)
+					p.merge = merge
+					return func() registry.Store { return p.open(t) }
+				},
+				Record: storetest.Record, Refused: &own, Durable: true,
+			})
+		})
+	}
 }
 
 // What nobody has to be told is not logged.
@@ -203,12 +213,15 @@ func TestRefusedPaths(t *testing.T) {
 	if err := os.Symlink("file", in("link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mkfifo(in("fifo"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"fifo", "beside.log"} {
+		if err := unix.Mkfifo(in(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, tt := range []struct{ path, want string }{
 		{in("link"), in("link") + ": it is a symbolic link: remove it or choose --state"},
 		{in("fifo"), in("fifo") + ": it is no regular file: remove it or choose --state"},
+		{in("beside"), in("beside.log") + ": it is no regular file: remove it or choose --state"},
 		{dir, dir + ": it is no regular file: remove it or choose --state"},
 		{in("file/registry.db"), "mkdir " + in("file") + ": not a directory"},
 	} {
