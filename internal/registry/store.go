@@ -22,8 +22,10 @@ type Store interface {
 	// Load returns what is stored, in order. The records are the caller's.
 	Load() ([]Record, error)
 	// Write stores put, each in place of what has its id, and forgets what has
-	// the ids in gone: all of it or, with an error, nothing. Ids that are not there
-	// are no error. It keeps nothing that it was given.
+	// the ids in gone: all of it or, with an error, nothing, unless the store turns
+	// out to be damaged and is made anew, empty. After an error writing everything
+	// again is right in either case. Ids that are not there are no error. It keeps
+	// nothing that it was given.
 	Write(put []Record, gone []endpoint.ID) error
 	// Close ends the use of the store.
 	Close() error
