@@ -37,7 +37,7 @@ func WatchClosed(ctx context.Context, closed func(network string, port uint16)) 
 			return fmt.Errorf("socktable: netlink: %w", err)
 		}
 		closed("", 0)
-		err = hear(ctx, link, closed)
+		err = follow(ctx, link, closed)
 		link.Close()
 		switch {
 		case ctx.Err() != nil:
@@ -52,7 +52,7 @@ func WatchClosed(ctx context.Context, closed func(network string, port uint16)) 
 
 // dialClosed returns a connection to which the kernel tells of closed sockets.
 func dialClosed() (*netlink.Conn, error) {
-	link, err := dial()
+	link, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: answerSize})
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +69,8 @@ func dialClosed() (*netlink.Conn, error) {
 	return link, nil
 }
 
-// hear calls closed for what the kernel tells, until reading fails or ctx is cancelled.
-func hear(ctx context.Context, link *netlink.Conn, closed func(network string, port uint16)) error {
+// follow calls closed for what the kernel tells, until reading fails or ctx is cancelled.
+func follow(ctx context.Context, link *netlink.Conn, closed func(network string, port uint16)) error {
 	stop := context.AfterFunc(ctx, func() { link.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
@@ -107,9 +107,6 @@ var mayHaveReceived = assemble(
 	bpf.RetConstant{Val: 1<<32 - 1},
 	bpf.RetConstant{Val: 0},
 )
-
-// messageHeader is the size of struct nlmsghdr, in bytes.
-const messageHeader = unix.SizeofNlMsghdr
 
 func assemble(program ...bpf.Instruction) []bpf.RawInstruction {
 	raw, err := bpf.Assemble(program)

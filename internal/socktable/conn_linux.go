@@ -1,69 +1,78 @@
 package socktable
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// answerSize is the most bytes that the kernel tells at once in a dump; each
-// read of so much saves asking for the size before.
-const answerSize = 32 << 10
-
-func dial() (*netlink.Conn, error) {
-	return netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: answerSize})
-}
-
 // A conn is a conversation with the kernel. The zero value is ready.
 type conn struct {
-	mu    sync.Mutex
-	link  *netlink.Conn // nil before the first question, and after a failure
-	ended bool
+	mu    sync.Mutex // held while a question is asked and answered
+	link  *link      // nil before the first question, and after a failure
+	ended atomic.Bool
 }
 
-// ask sends a request and returns the messages that answer it, of which there is
-// at least one unless the request is for a dump.
-func (c *conn) ask(flags netlink.HeaderFlags, request []byte) ([]netlink.Message, error) {
+// ask sends a request and calls each with what answers it, which is not to be
+// kept. An error may be what the kernel answers. If the conversation fails, a new
+// one is begun once, unless each has been told something: that must not be told
+// again.
+func (c *conn) ask(flags uint16, request []byte, each func(answer []byte) error) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
-		return nil, net.ErrClosed
+	over, told := false, false
+	for try := 0; try < 2 && !over && !told; try++ {
+		over, err = c.try(flags, request, func(answer []byte) error {
+			told = true
+			return each(answer)
+		})
+	}
+	if err == nil && !told && flags&unix.NLM_F_DUMP == 0 {
+		return fmt.Errorf("%w: it is empty", errAnswer)
+	}
+	return err
+}
+
+// try is ask, once. If over is false the conversation has failed.
+func (c *conn) try(flags uint16, request []byte, each func(answer []byte) error) (over bool, err error) {
+	if c.ended.Load() {
+		return false, net.ErrClosed
 	}
 	if c.link == nil {
-		link, err := dial()
-		if err != nil {
-			return nil, err
+		if c.link, err = openLink(); err != nil {
+			return false, err
 		}
-		c.link = link
 	}
-	answers, err := c.link.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | flags},
-		Data:   request,
-	})
-	var told *netlink.OpError
-	switch {
-	case errors.As(err, &told) && told.Sequence != 0: // the error is the kernel's answer
-		return nil, err
-	case err != nil: // an answer may come late, and must not be taken for the next one
-		c.link.Close()
-		c.link = nil
-		return nil, err
-	case len(answers) == 0 && flags&netlink.Dump == 0:
-		return nil, fmt.Errorf("%w: it is empty", errAnswer)
+	err = c.link.send(flags, request)
+	for err == nil && !over {
+		var datagram []byte
+		if datagram, err = c.link.receive(); err == nil {
+			over, err = hear(datagram, c.link.sequence, each)
+		}
+		if !over && c.ended.Load() {
+			err = net.ErrClosed
+		}
 	}
-	return answers, nil
+	if !over { // an answer may come late, and must not be taken for the next one
+		c.drop()
+	}
+	return over, err
 }
 
-func (c *conn) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
+func (c *conn) drop() {
 	if c.link != nil {
-		c.link.Close()
+		c.link.close()
 		c.link = nil
 	}
+}
+
+// close ends the conversation, and what is being asked.
+func (c *conn) close() {
+	c.ended.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
 }

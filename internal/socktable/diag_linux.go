@@ -63,8 +63,7 @@ const (
 	localAnswerSize  = 16
 )
 
-func (r inetRequest) bytes() []byte {
-	b := make([]byte, inetRequestSize)
+func (r inetRequest) bytes() (b [inetRequestSize]byte) {
 	b[0], b[1] = r.family, r.protocol
 	binary.NativeEndian.PutUint32(b[4:], uint32(r.states))
 	binary.BigEndian.PutUint16(b[8:], r.source.Port())
@@ -135,9 +134,8 @@ func receiving(protocol uint8) state {
 
 // localRequest asks for every socket of the UNIX domain that listens, as struct
 // unix_diag_req: its name, the file it was bound to and its owner.
-func localRequest() []byte {
+func localRequest() (b [localRequestSize]byte) {
 	const show = 1<<unixDiagName | 1<<unixDiagVFS | 1<<6 // UDIAG_SHOW_NAME, _VFS, _UID
-	b := make([]byte, localRequestSize)
 	b[0] = unix.AF_UNIX
 	binary.NativeEndian.PutUint32(b[4:], uint32(tcpListen.alone()))
 	binary.NativeEndian.PutUint32(b[12:], show)
@@ -187,7 +185,7 @@ func eachAttribute(b []byte, f func(kind uint16, value []byte)) error {
 			return fmt.Errorf("%w: attribute of %d bytes, of which %d are there", errAnswer, size, len(b))
 		}
 		f(binary.NativeEndian.Uint16(b[2:])&attributeKind, b[head:size])
-		b = b[min((size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(b)):]
+		b = b[aligned(size, len(b)):]
 	}
 	return nil
 }

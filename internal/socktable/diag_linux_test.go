@@ -91,17 +91,22 @@ func TestParseInet(t *testing.T) {
 	}
 }
 
+func encoded(r inetRequest) string {
+	b := r.bytes()
+	return hex.EncodeToString(b[:])
+}
+
 func TestInetRequest(t *testing.T) {
 	r := inetRequest{
 		family: unix.AF_INET6, protocol: unix.IPPROTO_UDP, states: tcpClose.alone() | tcpListen.alone(),
 		source: addr("[::1]:111"), dest: addr("[fe80::2]:1000"), device: 3,
 	}
 	const want = "0a11000080040000006f03e800000000000000000000000000000001fe80000000000000000000000000000203000000ffffffffffffffff"
-	if got := hex.EncodeToString(r.bytes()); got != want {
+	if got := encoded(r); got != want {
 		t.Errorf("bytes = %s, want %s", got, want)
 	}
 	r = inetRequest{family: unix.AF_INET, protocol: unix.IPPROTO_TCP, states: anyState}
-	if got, want := hex.EncodeToString(r.bytes()), "02060000ffffffff"+zeros(40)+"ffffffffffffffff"; got != want {
+	if got, want := encoded(r), "02060000ffffffff"+zeros(40)+"ffffffffffffffff"; got != want {
 		t.Errorf("bytes = %s, want %s", got, want)
 	}
 }

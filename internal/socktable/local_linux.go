@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,15 +13,15 @@ func (t *Table) local() ([]localSocket, error) {
 	if t.fromProc {
 		return localOfProc(), nil
 	}
-	answers, err := t.dumps.ask(netlink.Dump, localRequest())
 	var all []localSocket
-	for i := 0; err == nil && i < len(answers); i++ {
-		var l localSocket
-		var ok bool
-		if l, ok, err = parseLocal(answers[i].Data); ok && err == nil {
+	request := localRequest()
+	err := t.dumps.ask(unix.NLM_F_DUMP, request[:], func(answer []byte) error {
+		l, ok, err := parseLocal(answer)
+		if ok && err == nil {
 			all = append(all, l)
 		}
-	}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("socktable: listing sockets of the UNIX domain: %w", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -16,8 +16,9 @@ import (
 // A Table is the kernel's table of sockets, that of the network namespace in
 // which it was opened. Its methods may be called from any goroutine.
 type Table struct {
-	lookups, dumps conn // two, so that a lookup, which is short, does not wait for a dump
-	fromProc       bool // unix_diag is missing
+	lookups, dumps conn         // two, so that a lookup, which is short, does not wait for a dump
+	fromProc       bool         // unix_diag is missing
+	tcp, udp       atomic.Int64 // how many sockets the last snapshot had
 }
 
 // Open returns the table, which the caller must close. It fails where the kernel
@@ -61,11 +62,11 @@ func (t *Table) Close() error {
 // rarely one is left out that stays, since its place in the list has changed. So
 // what is missing here is to be asked for with [Table.At] before it is believed.
 func (t *Table) Snapshot() (*Snapshot, error) {
-	tcp, err := t.receivers(unix.IPPROTO_TCP, bothFamilies, 0)
+	tcp, err := t.everyReceiver(unix.IPPROTO_TCP, &t.tcp)
 	if err != nil {
 		return nil, err
 	}
-	udp, err := t.receivers(unix.IPPROTO_UDP, bothFamilies, 0)
+	udp, err := t.everyReceiver(unix.IPPROTO_UDP, &t.udp)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (t *Table) At(e endpoint.Endpoint) ([]Socket, error) {
 	if e.NetID.IsIPv6() {
 		families = onlyIPv6
 	}
-	sockets, err := t.receivers(protocol, families, e.Addr.Port())
+	sockets, err := t.receivers(nil, protocol, families, e.Addr.Port())
 	if err != nil {
 		return nil, err
 	}
@@ -134,23 +135,34 @@ func (t *Table) lookup(protocol uint8, local, remote netip.AddrPort, device uint
 	if protocol == unix.IPPROTO_UDP { // where the kernel takes the ends as those of a datagram that comes in
 		r.source, r.dest = remote, local
 	}
-	answers, err := t.lookups.ask(0, r.bytes())
-	if errors.Is(err, unix.ENOENT) {
+	request := r.bytes()
+	err = t.lookups.ask(0, request[:], func(answer []byte) (err error) {
+		s, err = parseInet(answer)
+		return err
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		return inetSocket{}, false, nil
-	}
-	if err == nil {
-		s, err = parseInet(answers[0].Data)
-	}
-	if err != nil {
+	case err != nil:
 		return inetSocket{}, false, fmt.Errorf("socktable: looking for the socket at %s: %w", local, err)
 	}
 	return s, true, nil
 }
 
-// receivers lists the sockets of a protocol and some families that receive at a
-// port; 0 is any.
-func (t *Table) receivers(protocol uint8, families []uint8, port uint16) ([]Socket, error) {
-	var all []Socket
+// everyReceiver lists the sockets of a protocol that receive, into a slice that
+// has room for a few more than there were last time.
+func (t *Table) everyReceiver(protocol uint8, last *atomic.Int64) ([]Socket, error) {
+	n := last.Load()
+	all, err := t.receivers(make([]Socket, 0, n+n/8), protocol, bothFamilies, 0)
+	if err == nil {
+		last.Store(int64(len(all)))
+	}
+	return all, err
+}
+
+// receivers appends to all the sockets of a protocol and some families that
+// receive at a port; 0 is any.
+func (t *Table) receivers(all []Socket, protocol uint8, families []uint8, port uint16) ([]Socket, error) {
 	for _, family := range families {
 		r := inetRequest{
 			family: family, protocol: protocol, states: receiving(protocol).alone(),
@@ -171,13 +183,14 @@ func (t *Table) receivers(protocol uint8, families []uint8, port uint16) ([]Sock
 // dump calls each for the sockets of a family and protocol that are in one of the
 // states and have the ports.
 func (t *Table) dump(r inetRequest, each func(inetSocket)) error {
-	answers, err := t.dumps.ask(netlink.Dump, r.bytes())
-	for i := 0; err == nil && i < len(answers); i++ {
-		var s inetSocket
-		if s, err = parseInet(answers[i].Data); err == nil {
+	request := r.bytes()
+	err := t.dumps.ask(unix.NLM_F_DUMP, request[:], func(answer []byte) error {
+		s, err := parseInet(answer)
+		if err == nil {
 			each(s)
 		}
-	}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("socktable: listing sockets: %w", err)
 	}

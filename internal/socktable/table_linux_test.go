@@ -259,29 +259,6 @@ func TestClosedTable(t *testing.T) {
 	}
 }
 
-// A conversation that went wrong is begun anew.
-func TestConnRecovers(t *testing.T) {
-	table := openTable(t)
-	where := plan{network: "tcp", addr: "127.0.0.1:0"}.open(t).addr(t)
-	ask := func() error {
-		sockets, err := table.At(at("tcp " + where.String()))
-		if err == nil && len(sockets) != 1 {
-			err = fmt.Errorf("found %v", sockets)
-		}
-		return err
-	}
-	if err := ask(); err != nil {
-		t.Fatal(err)
-	}
-	table.lookups.link.Close()
-	if err := ask(); err == nil {
-		t.Error("no error of a conversation that was cut off")
-	}
-	if err := ask(); err != nil {
-		t.Errorf("after an error: %v", err)
-	}
-}
-
 // What Open sees where the kernel lacks inet_diag for a protocol.
 func TestDumpOfUnknownProtocol(t *testing.T) {
 	table := openTable(t)
