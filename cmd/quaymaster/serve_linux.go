@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -13,6 +14,10 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/daemon"
 )
+
+// gcPercent is how much garbage there may be, of what is in use: little, since
+// answering questions makes none.
+const gcPercent = 30
 
 func runServe(cmd *cobra.Command, f *serveFlags) error {
 	o, err := f.options(cmd)
@@ -30,6 +35,9 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 		if o.StateDir, err = stateDir(); err != nil {
 			return err
 		}
+	}
+	if _, chosen := os.LookupEnv("GOGC"); !chosen {
+		debug.SetGCPercent(gcPercent)
 	}
 	env := daemon.Environment{
 		ListenPID: os.Getenv("LISTEN_PID"), ListenFDs: os.Getenv("LISTEN_FDS"), ListenFDNames: os.Getenv("LISTEN_FDNAMES"),
