@@ -48,28 +48,13 @@ func Reopen(pid int32, began uint64) (*Process, bool) {
 
 // Alive tells whether the process runs: not if it has ended, whether or not its
 // parent has taken notice.
-func (p *Process) Alive() bool { return len(Ended([]*Process{p})) == 0 }
-
-// Ended returns those that have ended.
-func Ended(all []*Process) []*Process {
-	fds := make([]unix.PollFd, len(all))
-	for i, p := range all {
-		fds[i] = unix.PollFd{Fd: int32(p.fd), Events: unix.POLLIN}
-	}
+func (p *Process) Alive() bool {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)
 	for err == unix.EINTR {
 		n, err = unix.Poll(fds, 0)
 	}
-	if n <= 0 {
-		return nil
-	}
-	var ended []*Process
-	for i := range fds {
-		if fds[i].Revents != 0 {
-			ended = append(ended, all[i])
-		}
-	}
-	return ended
+	return n <= 0
 }
 
 // Close lets the process go.
