@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
@@ -103,7 +104,7 @@ func TestReserved(t *testing.T) {
 	}
 	nobody, ok := uidOf("nobody")
 	if !ok {
-		t.Skip("there is no user nobody")
+		nstest.Unavailable(t, "there is no user nobody")
 	}
 	for _, tt := range []struct {
 		name     string
