@@ -151,5 +151,8 @@ func hungUp(err error) bool {
 			return true
 		}
 	}
-	return false
+	// What package http says, without a value to compare with, if the daemon was
+	// quicker than the request.
+	var request *url.Error
+	return errors.As(err, &request) && request.Err.Error() == "http: server closed idle connection"
 }
