@@ -233,15 +233,11 @@ func parseAddress(n rpcbind.NetID, s string) (string, uint16, error) {
 		return s, 0, nil
 	}
 	if port, ok := strings.CutPrefix(s, "*:"); ok {
-		any := netip.IPv4Unspecified()
-		if n.IsIPv6() {
-			any = netip.IPv6Unspecified()
-		}
 		p, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
 			return "", 0, usagef("address %q: %q is no port", s, port)
 		}
-		return any.String(), uint16(p), nil
+		return endpoint.Everywhere(n).String(), uint16(p), nil
 	}
 	a, err := netip.ParseAddrPort(s)
 	if err != nil {

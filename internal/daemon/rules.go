@@ -13,6 +13,7 @@ import (
 
 	"go4.org/netipx"
 
+	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 )
 
@@ -78,7 +79,7 @@ type Limits struct {
 
 // DefaultLimits are the limits that apply unless others are configured.
 var DefaultLimits = Limits{
-	Registrations: 262144, RegistrationsPerUser: 1024,
+	Registrations: registry.DefaultMaxRows, RegistrationsPerUser: registry.DefaultMaxUserRows,
 	Connections: 4096, ConnectionsPerSource: 256, ConnectionsPerUser: 64,
 	QueriesPerSecond: 1000,
 }

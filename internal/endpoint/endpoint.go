@@ -47,6 +47,14 @@ type Endpoint struct {
 	Path  string         // of the local transport; "@" first for an abstract name
 }
 
+// Everywhere returns the address that means every address of this host on an IP transport.
+func Everywhere(n rpcbind.NetID) netip.Addr {
+	if n.IsIPv6() {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
+}
+
 // UniversalAddress returns the address as rpcbind tells it (RFC 5665, section 5.2.3).
 func (e Endpoint) UniversalAddress() string {
 	if e.NetID.IsIP() {

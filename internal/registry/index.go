@@ -49,11 +49,7 @@ func (s *slot) key() exactKey { return exactKey{s.program, s.version, s.netid} }
 
 // endpoint returns where the row of a slot is, if the slot tells.
 func (s *slot) endpoint() (endpoint.Endpoint, bool) {
-	any := netip.IPv4Unspecified()
-	if s.netid.IsIPv6() {
-		any = netip.IPv6Unspecified()
-	}
-	return endpoint.Endpoint{NetID: s.netid, Addr: netip.AddrPortFrom(any, s.port)}, s.everywhere
+	return endpoint.Endpoint{NetID: s.netid, Addr: netip.AddrPortFrom(endpoint.Everywhere(s.netid), s.port)}, s.everywhere
 }
 
 // minSlots is the size of an empty index.

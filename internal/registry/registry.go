@@ -126,7 +126,10 @@ func Open(c Config) (*Registry, error) {
 		order:     list{by: inOrder},
 		watchers:  map[*Watcher]struct{}{},
 	}
-	return g, g.load()
+	if err := g.load(); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // SetLimits replaces MaxRows and MaxUserRows of the configuration. What is

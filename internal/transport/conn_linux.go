@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -74,10 +73,8 @@ const (
 
 // connected tells whether the TCP connection stands, for [Call.Connected].
 func (c *conn) connected() bool {
-	info, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO) // as much of struct tcp_info as fits
-	var b [4]byte
-	binary.NativeEndian.PutUint32(b[:], uint32(info))
-	state := b[0]
+	var state uint8 // the first field of struct tcp_info: the kernel tells as much as there is room for
+	err := option(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO, &state)
 	return err == nil && (state == tcpEstablished || state == tcpCloseWait)
 }
 

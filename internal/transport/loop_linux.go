@@ -162,14 +162,14 @@ func (l *loop) begin(fd int, from *address) {
 	c := &conn{fd: fd, moved: l.now}
 	if err := c.describe(from, l.home); err != nil {
 		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
-		unix.Close(fd)
+		closeFD(fd)
 		return
 	}
 	var err error
 	if c.guest, err = l.guard.enter(&c.call); err != nil {
 		l.log.Debug("connection refused", "server", l.ln.Addr(), "client", c.call.Client, "err", err)
 		resetAtClose(fd)
-		unix.Close(fd)
+		closeFD(fd)
 		return
 	}
 	c.records.Reset(MaxMessage)

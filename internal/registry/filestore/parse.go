@@ -2,7 +2,6 @@ package filestore
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/config"
@@ -85,19 +84,11 @@ func (r *fileRow) registration() (endpoint.Registration, error) {
 		d.Dialect = endpoint.ONC.String()
 	}
 	if n, _ := rpcbind.ParseNetID(d.NetID); n.IsIP() && d.Address == "*" {
-		d.Address = everywhere(n).String()
+		d.Address = endpoint.Everywhere(n).String()
 	}
 	reg, err := d.Registration()
 	reg.ID, reg.Since = endpoint.ID(r.ID), time.Time(r.Since)
 	return reg, err
-}
-
-// everywhere returns the address that means every address of the host.
-func everywhere(n rpcbind.NetID) netip.Addr {
-	if n.IsIPv6() {
-		return netip.IPv6Unspecified()
-	}
-	return netip.IPv4Unspecified()
 }
 
 type fileProgram uint32
