@@ -285,9 +285,10 @@ func TestDamagedJournal(t *testing.T) {
 		if kept, err := os.ReadFile(bad); err != nil || !bytes.Equal(kept, was) {
 			t.Errorf("%s: %s has %d bytes (%v), want the %d of the journal", damage.name, bad, len(kept), err, len(was))
 		}
-		if log := p.Output(); !strings.Contains(log, damage.says) || !strings.Contains(log, bad) {
-			t.Errorf("%s: the log is\n%swant %q and %s", damage.name, log, damage.says, bad)
-		}
+		nstest.WaitFor(t, fmt.Sprintf("%s: the log to have %q and %s", damage.name, damage.says, bad), eventTime, func() bool {
+			log := p.Output()
+			return strings.Contains(log, damage.says) && strings.Contains(log, bad)
+		})
 		// The new journal is as good as any.
 		server.register(t, "unix", userProgram, "tcp")
 		rows := listed(t)

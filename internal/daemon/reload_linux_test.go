@@ -367,8 +367,10 @@ func TestUnchecked(t *testing.T) {
 			n++
 		}
 	}
-	if n != 2 || !regexp.MustCompile(`level=INFO msg="registration ended" program=8 .*evidence=lease why="its lease ended"`).MatchString(r.Output()) {
+	if n != 2 {
 		t.Errorf("%d unchecked rows, want 2; the log:\n%s", n, r.Output())
 	}
+	line := regexp.MustCompile(`level=INFO msg="registration ended" program=8 .*evidence=lease why="its lease ended"`)
+	nstest.WaitFor(t, "the log to tell of it", patience, func() bool { return line.MatchString(r.Output()) })
 	r.stop(t)
 }
