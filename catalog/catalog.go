@@ -1,19 +1,27 @@
 // Package catalog holds what is publicly known about RPC services, as data that
 // people who know ports and no Go can read and correct, and loads it.
 //
-// For now that is the ONC RPC program numbers of RFC 5531, with their names and
-// usual ports, in onc-programs.tsv. README.md in this folder explains its columns.
+// There are two files, whose columns README.md in this folder explains:
+//
+//   - onc-programs.tsv has the ONC RPC program numbers of RFC 5531 with their
+//     names and usual ports.
+//   - rpc-interfaces.tsv has the interfaces of DCE/RPC (C706, MS-RPCE) by UUID and
+//     version: those of the published specifications for Windows and Samba, among
+//     them the ones of DCOM objects, and those that Windows uses within itself,
+//     with who serves them and over which transports. Many of the last have no
+//     name, and nobody says how they are reached. Software of others is hardly in it.
 package catalog
 
 import (
 	"embed"
+	"errors"
 	"io/fs"
 	"iter"
 	"strings"
 	"sync"
 )
 
-//go:embed onc-programs.tsv
+//go:embed onc-programs.tsv rpc-interfaces.tsv
 var files embed.FS
 
 var builtin = sync.OnceValue(func() *Catalog {
@@ -32,23 +40,25 @@ func Builtin() *Catalog { return builtin() }
 // A Catalog is a set of facts that agree with each other. It never changes after
 // [Load], so any number of goroutines may use one. The zero value is empty.
 type Catalog struct {
-	programs []Program      // ascending by number
-	byNumber map[uint32]int // to an index of programs
-	byName   map[string]int // names and aliases in lower case, to the same
+	programs   []Program      // ascending by number
+	byNumber   map[uint32]int // to an index of programs
+	byName     map[string]int // names and aliases in lower case, to the same
+	interfaces []*Interface   // ascending by UUID and version
 }
 
 // Load reads a catalog from the files in the root of fsys, which are those
-// README.md describes; fsys is not used afterwards.
+// README.md describes, all of them; fsys is not used afterwards.
 //
 // Reading is strict, because a fact that is silently dropped is found much later
 // by somebody else. Every mistake is reported, each on a line of its own as
 // "file:line: column: what is wrong"; Load then returns no catalog.
 func Load(fsys fs.FS) (*Catalog, error) {
-	programs, err := loadPrograms(fsys)
-	if err != nil {
+	programs, errPrograms := loadPrograms(fsys)
+	interfaces, errInterfaces := loadInterfaces(fsys)
+	if err := errors.Join(errPrograms, errInterfaces); err != nil {
 		return nil, err
 	}
-	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}}
+	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces}
 	for i, p := range programs {
 		c.byNumber[p.Number] = i
 		for name := range p.names() {

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -114,9 +115,17 @@ const (
 	mountd = "100005\t0x000186a5\tmountd\tmount,showmount\t1,2,3\ttcp,udp\tdynamic\tiana-sun\t2\tlibc+nmap\t-"
 )
 
-// load loads a catalog whose file holds the given lines.
+// load loads a catalog whose file of programs holds the given lines, and that
+// has no interfaces.
 func load(lines ...string) (*catalog.Catalog, error) {
-	return catalog.Load(fstest.MapFS{"onc-programs.tsv": {Data: []byte(strings.Join(lines, "\n"))}})
+	return loadFiles(strings.Join(lines, "\n"), interfaceHead)
+}
+
+func loadFiles(programs, interfaces string) (*catalog.Catalog, error) {
+	return catalog.Load(fstest.MapFS{
+		"onc-programs.tsv":   {Data: []byte(programs)},
+		"rpc-interfaces.tsv": {Data: []byte(interfaces)},
+	})
 }
 
 func TestLoad(t *testing.T) {
@@ -149,9 +158,13 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadWithoutFile(t *testing.T) {
-	_, err := catalog.Load(fstest.MapFS{})
-	if want := "catalog: open onc-programs.tsv: file does not exist"; err == nil || err.Error() != want {
-		t.Errorf("Load(no files): %v, want %s", err, want)
+	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv"} {
+		files := fstest.MapFS{"onc-programs.tsv": {Data: []byte(head)}, "rpc-interfaces.tsv": {Data: []byte(interfaceHead)}}
+		delete(files, name)
+		_, err := catalog.Load(files)
+		if want := "catalog: open " + name + ": file does not exist"; err == nil || err.Error() != want {
+			t.Errorf("Load(without %s): %v, want %s", name, err, want)
+		}
 	}
 }
 
@@ -236,6 +249,23 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+func BenchmarkLoad(b *testing.B) {
+	files := fstest.MapFS{}
+	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := catalog.Load(files); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkProgram(b *testing.B) {

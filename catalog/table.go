@@ -125,3 +125,15 @@ func (r row) number(column, text string) uint32 {
 	}
 	return uint32(n)
 }
+
+// sources returns where the facts of the row were found, which n_sources counts.
+func (r row) sources() []string {
+	sources := r.list("sources", "+")
+	if len(sources) == 0 {
+		r.mistake("sources", "none: name at least one")
+	}
+	if got := r.number("n_sources", r.text("n_sources")); int64(got) != int64(len(sources)) {
+		r.mistake("n_sources", "%d, but sources has %d", got, len(sources))
+	}
+	return sources
+}
