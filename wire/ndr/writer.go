@@ -66,6 +66,16 @@ func (w *Writer) Uint32(v uint32) {
 	w.b = binary.LittleEndian.AppendUint32(w.b, v)
 }
 
+// SetUint16 replaces a short that was appended after off bytes.
+func (w *Writer) SetUint16(off int, v uint16) {
+	at := w.b[w.base+off:]
+	if w.big {
+		binary.BigEndian.PutUint16(at, v)
+		return
+	}
+	binary.LittleEndian.PutUint16(at, v)
+}
+
 // SetUint32 replaces a long that was appended after off bytes, for counts that
 // are known late.
 func (w *Writer) SetUint32(off int, v uint32) {
