@@ -8,8 +8,8 @@
 //   - rpc-interfaces.tsv has the interfaces of DCE/RPC (C706, MS-RPCE) by UUID and
 //     version: those of the published specifications for Windows and Samba, among
 //     them the ones of DCOM objects, and those that Windows uses within itself,
-//     with who serves them and over which transports. Many of the last have no
-//     name, and nobody says how they are reached. Software of others is hardly in it.
+//     with who serves them and over which transports. How the last are reached
+//     nobody says, and some have no name. Software of others is hardly in it.
 package catalog
 
 import (

@@ -369,6 +369,17 @@ func TestTransports(t *testing.T) {
 	}
 }
 
+func TestEndpointKindString(t *testing.T) {
+	var got []string
+	for k := catalog.EndpointUnstated; k <= catalog.EndpointEvery+1; k++ {
+		got = append(got, k.String())
+	}
+	want := []string{"unstated", "well-known", "dynamic", "activation", "of peer", "every", "EndpointKind(6)"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 var brokenInterfaceFiles = []struct {
 	name  string
 	lines []string

@@ -26,6 +26,15 @@ const (
 	EndpointEvery                          // every endpoint of every server, whatever the protocol sequence
 )
 
+// String returns a word or two: well-known.
+func (k EndpointKind) String() string {
+	words := [...]string{"unstated", "well-known", "dynamic", "activation", "of peer", "every"}
+	if int(k) < len(words) {
+		return words[k]
+	}
+	return fmt.Sprintf("EndpointKind(%d)", uint8(k))
+}
+
 // What the column transports says in words.
 const (
 	wordsDynamic    = "dynamic"
