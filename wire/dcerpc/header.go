@@ -190,7 +190,7 @@ func body(h Header, pdu []byte) (ndr.Reader, error) {
 	if err != nil {
 		return ndr.Reader{}, err
 	}
-	r := ndr.NewReader(pdu[:end], h.Label)
+	r := ndr.NewReader(pdu[:end:end], h.Label)
 	r.Bytes(HeaderSize)
 	return r, nil
 }
