@@ -35,7 +35,7 @@ func (l Label) IsBigEndian() bool { return l[0]>>4 == 0 }
 func (l Label) Check() error {
 	integers, characters := l[0]>>4, l[0]&0xf
 	if integers > 1 || characters != 0 { // 1 is EBCDIC
-		return fmt.Errorf("%w: label %x", ErrLabel, l[:])
+		return fmt.Errorf("%w: label %x", ErrLabel, l)
 	}
 	return nil
 }

@@ -104,3 +104,9 @@ func TestLabel(t *testing.T) {
 		}
 	}
 }
+
+func TestErrLabelTells(t *testing.T) {
+	if err := (Label{0x11}).Check(); err == nil || err.Error() != "ndr: unsupported data representation: label 11000000" {
+		t.Errorf("Check() = %v", err)
+	}
+}
