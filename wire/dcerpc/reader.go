@@ -66,10 +66,13 @@ func (f *PDUReader) measure(b []byte) (int, error) {
 		return 0, nil
 	}
 	h, err := ParseHeader(b)
-	if err == nil && int(h.FragLength) > f.limit {
-		err = fmt.Errorf("%w: %d bytes, over the limit of %d", ErrFragLength, h.FragLength, f.limit)
+	switch {
+	case err != nil:
+		return 0, err
+	case int(h.FragLength) > f.limit:
+		return 0, fmt.Errorf("%w: %d bytes, over the limit of %d", ErrFragLength, h.FragLength, f.limit)
 	}
-	return int(h.FragLength), err
+	return int(h.FragLength), nil
 }
 
 // Partial tells whether part of a PDU has arrived.
