@@ -217,7 +217,10 @@ func appendName(b []byte, p Protocol, name string) []byte {
 
 func appendSyntax(b []byte, s dcerpc.Syntax) []byte {
 	b = append(b, 1+ndr.UUIDSize+2, 0, byte(ProtocolUUID))
-	b = ndr.AppendUUID(b, s.UUID, binary.LittleEndian)
+	// Not ndr.AppendUUID: b goes through an interface there, and the room of appendTwr to the heap.
+	u := &s.UUID
+	b = append(b, u[3], u[2], u[1], u[0], u[5], u[4], u[7], u[6])
+	b = append(b, u[8:]...)
 	b = binary.LittleEndian.AppendUint16(b, s.Major)
 	b = append(b, 2, 0)
 	return binary.LittleEndian.AppendUint16(b, s.Minor)
