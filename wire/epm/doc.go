@@ -9,8 +9,8 @@
 // read by a function Parse…, which accepts bytes after the last argument, since
 // authenticated clients append a verification trailer (MS-RPCE, section
 // 2.2.2.13), and are written by a method Append, both in the byte order of a
-// label. Errors of the former wrap those of package ndr. No value holds on to the bytes it
-// was read from.
+// label. Errors of the former wrap those of package ndr. Only a [Floor] holds on
+// to the bytes it was read from.
 //
 // A null pointer and a pointer to the nil value mean the same here. An object or
 // an interface that is nil, and a tower that is zero, are written as null pointers.

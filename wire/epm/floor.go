@@ -65,7 +65,7 @@ var errFloor = errors.New("malformed floor")
 // ParseFloors appends the floors of the tower in b to a slice; with room for
 // MaxFloors in it, nothing is allocated. Counts are little-endian whatever the
 // byte order of the PDU. Bytes after the last floor are accepted, as by Samba and
-// Wine, which only look at what the floors say. Errors wrap those of package ndr.
+// Wine, which only look at what the floors say. Errors are of a malformed tower.
 func ParseFloors(floors []Floor, b []byte) ([]Floor, error) {
 	floors, err := readFloors(floors, b)
 	if err != nil {

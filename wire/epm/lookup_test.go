@@ -27,7 +27,7 @@ var lookupRows = []row[Lookup]{
 	{name: "MS-RPCE 2.2.1.2.4: by interface; values without a name",
 		data: "ffffffff 00000000 01000000 785734123412cdabef000123456789ac 0100 0000 06000000" + nilHnd + "ffffffff",
 		want: Lookup{Inquiry: 1<<32 - 1, Interface: samr, VersOption: 6, MaxEntries: 1<<32 - 1}},
-	{name: "MS-RPCE 2.2.1.2.4: the nil object and interface, as Windows writes them", lax: true,
+	{name: "MS-RPCE 2.2.1.2.4: the nil object and interface", lax: true,
 		data: "00000000 01000000" + nilUUID + "02000000" + nilUUID + "00000000 01000000" + nilHnd + "64000000",
 		want: Lookup{VersOption: VersAll, MaxEntries: 100}},
 }

@@ -31,8 +31,9 @@ type Tower struct {
 }
 
 // ParseTower decodes a tower. One of another protocol sequence is returned with the
-// zero ProtSeq and [ErrProtocol]; so is one that ends above the floor which tells
-// TCP from named pipes. Other errors wrap those of package ndr.
+// zero ProtSeq and [ErrProtocol], not wrapped; so is one that ends above the floor
+// which tells TCP from named pipes. Any other error is of a malformed tower. Bytes
+// after the last floor are accepted, as in [ParseFloors].
 //
 // What real peers leave out may be missing: the minor version of the RPC protocol,
 // the right-hand side of an endpoint or address, the floor of the address,
