@@ -1,11 +1,16 @@
 package endpoint
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/quaymaster/quaymaster/wire/ndr"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // An ID names a registration while it lives: 48 bits, never 0.
@@ -26,18 +31,30 @@ func ParseID(s string) (ID, error) {
 	return ID(v), nil
 }
 
-// An Owner is on whose word a registration stands.
+// An Owner is on whose word a registration stands: a user of this host, or
+// another host.
 type Owner struct {
-	UID uint32 // of the process that registered, as the kernel told
+	UID  uint32     // of the process that registered, as the kernel told; NoUID of another host
+	Host netip.Addr // that registered over the network; zero: this one
 }
+
+// NoUID is the uid that is nobody's.
+const NoUID = 1<<32 - 1
+
+// HostOwner returns the owner that another host is.
+func HostOwner(a netip.Addr) Owner { return Owner{UID: NoUID, Host: a} }
 
 // Superuser may change every row but the mapper's own.
 var Superuser = Owner{UID: 0}
 
-// String returns the owner as rpcbind tells it: "superuser", or the uid in decimal.
+// String returns the owner as rpcbind tells it, "superuser" or the uid in decimal,
+// and another host by its address.
 func (o Owner) String() string {
-	if o == Superuser {
+	switch {
+	case o == Superuser:
 		return "superuser"
+	case o.Host.IsValid():
+		return o.Host.String()
 	}
 	return strconv.FormatUint(uint64(o.UID), 10)
 }
@@ -56,7 +73,8 @@ type Registration struct {
 	ID ID // given by the registry
 	Interface
 	Endpoint
-	Annotation string // free text of at most MaxAnnotation printable bytes
+	Object     ndr.UUID // of DCE: for calls to which object; the nil UUID: to none or any
+	Annotation string   // free text of at most MaxAnnotation printable bytes
 	Owner      Owner
 	Own        bool      // the mapper's own row, which nobody may change
 	Since      time.Time // when it was made
@@ -69,14 +87,41 @@ type Registration struct {
 // says what is wrong with it.
 func (r *Registration) Validate() error {
 	switch {
-	case r.Dialect != ONC:
+	case r.Dialect != ONC && r.Dialect != DCE:
 		return fmt.Errorf("unknown dialect %s", r.Dialect)
+	case r.Dialect == DCE && r.ProtSeq == 0:
+		return errors.New("a DCE interface needs a protocol sequence")
+	case r.Dialect == ONC && r.ProtSeq != 0:
+		return errors.New("an ONC program has no protocol sequence")
+	case r.Dialect == ONC && !r.Object.IsNil():
+		return errors.New("an ONC program has no objects")
 	case len(r.Annotation) > MaxAnnotation:
 		return fmt.Errorf("annotation of %d bytes; at most %d are possible", len(r.Annotation), MaxAnnotation)
 	case !printable(r.Annotation):
 		return fmt.Errorf("annotation %q is not printable", r.Annotation)
 	}
 	return r.Endpoint.Validate()
+}
+
+// A Place has room for one registration: of an ONC program and version on a
+// transport, of a DCE interface and object at an endpoint.
+type Place struct {
+	Interface Interface
+	Object    ndr.UUID
+	Endpoint  Endpoint // of ONC its NetID only
+}
+
+// Place returns the place of the registration.
+func (r *Registration) Place() Place {
+	if r.Dialect == ONC {
+		return ProgramPlace(r.Interface, r.NetID)
+	}
+	return Place{r.Interface, r.Object, r.Endpoint}
+}
+
+// ProgramPlace returns the place of an ONC program and version on a transport.
+func ProgramPlace(i Interface, n rpcbind.NetID) Place {
+	return Place{Interface: i, Endpoint: Endpoint{NetID: n}}
 }
 
 // printable tells whether s is valid text without control or formatting characters.

@@ -10,9 +10,9 @@ type PDUReader struct {
 	size  int    // that PDU's size; 0 while its header has not come
 }
 
-// keepSize is the most bytes that a reader holds on to between PDUs: room for the
-// fragments that are agreed upon, which only a bind is larger than.
-const keepSize = 8 << 10
+// keepSize is the most bytes that a reader holds on to between PDUs: room for most
+// calls, of which few come in pieces, and little where thousands of connections idle.
+const keepSize = 1 << 10
 
 // Reset makes f ready for a new stream whose PDUs have at most limit bytes; it
 // keeps its memory. A bind may have [MaxFrag] bytes, whatever is agreed upon later.
@@ -77,3 +77,11 @@ func (f *PDUReader) measure(b []byte) (int, error) {
 
 // Partial tells whether part of a PDU has arrived.
 func (f *PDUReader) Partial() bool { return len(f.pdu) > 0 && len(f.pdu) != f.size }
+
+// Held returns how many bytes of a PDU that is not complete are kept.
+func (f *PDUReader) Held() int {
+	if !f.Partial() {
+		return 0
+	}
+	return len(f.pdu)
+}

@@ -93,6 +93,14 @@ func (f *RecordReader) begin(mark uint32) error {
 // Partial tells whether part of a record has arrived.
 func (f *RecordReader) Partial() bool { return f.inBody || f.markLen > 0 || f.fragments > 0 }
 
+// Held returns how many bytes of a record that is not complete are kept.
+func (f *RecordReader) Held() int {
+	if !f.Partial() {
+		return 0
+	}
+	return len(f.record)
+}
+
 // MaxFragment is the most bytes that one fragment can carry.
 const MaxFragment = LastFragment - 1
 
