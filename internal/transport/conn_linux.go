@@ -10,19 +10,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // A conn is one connection. It is not read while an answer is not taken, so
 // that a slow reader stops only itself.
 type conn struct {
-	fd      int   // -1 once it is closed
-	guest   guest // whom it counts for
-	call    Call  // what all calls have in common
-	records oncrpc.RecordReader
-	began   time.Time // when the call that is not complete began; zero if there is none
-	moved   time.Time // when bytes last went either way
+	fd       int   // -1 once it is closed
+	guest    guest // whom it counts for
+	call     Call  // what all calls have in common
+	handler  Handler
+	session  Session // the handler, if it is the connection's own; else nil
+	messages reader
+	held     int       // bytes that messages keeps, as the server counts them
+	began    time.Time // when the call that is not complete began; zero if there is none
+	moved    time.Time // when bytes last went either way
 
 	// An answer that the client has not taken yet, and what was read behind the
 	// call that it answers.
@@ -109,7 +111,7 @@ func (l *loop) turn(c *conn) {
 	l.out = l.out[:0] // whatever happened, the next connection does not get it
 	switch {
 	case err == nil:
-		err = l.watch(c)
+		err = errors.Join(l.account(c), l.watch(c))
 	case errors.Is(err, io.EOF):
 		l.end(c)
 		return
@@ -118,6 +120,18 @@ func (l *loop) turn(c *conn) {
 		l.fail(c, err)
 	}
 }
+
+// account counts what the connection keeps of a message that is not complete.
+func (l *loop) account(c *conn) error {
+	more := c.messages.Held() - c.held
+	c.held += more
+	if l.server.held.Add(int64(more)) > maxHeld && more > 0 {
+		return errHeld
+	}
+	return nil
+}
+
+var errHeld = fmt.Errorf("messages that are not complete take more than %d MiB", maxHeld>>20)
 
 // watch has the poll wait for what the connection waits for.
 func (l *loop) watch(c *conn) error {
@@ -168,20 +182,20 @@ func (t *turn) resume() error {
 	return t.answer(pending)
 }
 
-// answer answers every record that ends in b, in order. If the client does not
+// answer answers every message that ends in b, in order. If the client does not
 // take the answers, what is left of b waits.
 func (t *turn) answer(b []byte) error {
 	for len(b) > 0 {
-		used, record, err := t.records.Feed(b)
+		used, message, err := t.messages.Feed(b)
 		if err != nil { // what came before it is answered
 			return errors.Join(t.flush(nil), err)
 		}
 		b = b[used:]
-		if record == nil {
+		if message == nil {
 			break
 		}
 		t.began = time.Time{}
-		t.call.Message = record
+		t.call.Message = message
 		if err := t.reply(); err != nil {
 			return err
 		}
@@ -190,7 +204,7 @@ func (t *turn) answer(b []byte) error {
 			return nil
 		}
 	}
-	if t.began.IsZero() && t.records.Partial() {
+	if t.began.IsZero() && t.messages.Partial() {
 		t.began = t.now
 	}
 	return t.flush(nil)
@@ -202,11 +216,11 @@ func (t *turn) reply() error {
 		return errors.Join(t.flush(nil), err)
 	}
 	start := len(t.loop.out)
-	buf := oncrpc.AppendRecordMark(t.loop.out, 0, true) // its size is not known yet
+	buf := t.server.Framing.begin(t.loop.out) // its size is not known yet
 	r := t.handler.Answer(&t.call, buf)
 	if r.Head != nil {
 		t.loop.out = r.Head
-		oncrpc.AppendRecordMark(t.loop.out[:start], len(r.Head)-len(buf)+len(r.Body), true)
+		t.server.Framing.end(t.loop.out[start:], len(r.Head)-len(buf)+len(r.Body))
 	}
 	if r.Close {
 		return errors.Join(t.flush(nil), errHandler)

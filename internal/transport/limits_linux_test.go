@@ -201,10 +201,10 @@ func TestCallBehindAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	early := time.Now()
-	l := &loop{poll: p, now: early.Add(time.Hour)}
+	l := &loop{poll: p, server: &StreamServer{}, now: early.Add(time.Hour)}
 	c := &conn{fd: fds[0], out: []byte("answer"), waiting: true, began: early, moved: l.now}
-	c.records.Reset(MaxMessage)
-	if _, _, err := c.records.Feed(oncrpc.AppendRecordMark(nil, 4, true)); err != nil {
+	c.messages = Records.reader()
+	if _, _, err := c.messages.Feed(oncrpc.AppendRecordMark(nil, 4, true)); err != nil {
 		t.Fatal(err)
 	}
 	lim := limits{idle: 2 * time.Hour, write: 2 * time.Hour, record: time.Minute}

@@ -16,10 +16,10 @@ import (
 // A loop serves connections of a listener that it may share with other loops.
 // It belongs to one goroutine.
 type loop struct {
-	handler Handler
-	guard   *Guard
-	log     *slog.Logger
-	ln      net.Listener // owns lnFD, and is not the loop's
+	server *StreamServer
+	guard  *Guard
+	log    *slog.Logger
+	ln     net.Listener // owns lnFD, and is not the loop's
 	lnFD    int
 	home    uint64 // the network namespace of the listener
 	limits  limits
@@ -60,7 +60,7 @@ func newLoop(ln net.Listener, s *StreamServer) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{
-		handler: s.Handler, guard: s.Guard, log: logger(s.Log), ln: ln, limits: s.limits.orUsual(),
+		server: s, guard: s.Guard, log: logger(s.Log), ln: ln, limits: s.limits.orUsual(),
 		conns: map[int]*conn{}, now: time.Now(), out: make([]byte, 0, maxOut),
 	}
 	if err := raw.Control(func(fd uintptr) { l.lnFD = int(fd) }); err != nil {
@@ -172,7 +172,8 @@ func (l *loop) begin(fd int, from *address) {
 		closeFD(fd)
 		return
 	}
-	c.records.Reset(MaxMessage)
+	c.messages = l.server.Framing.reader()
+	c.handler, c.session = l.server.handler()
 	l.conns[fd] = c
 	if err := l.poll.add(fd, unix.EPOLLIN); err != nil {
 		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
@@ -188,6 +189,10 @@ func (l *loop) end(c *conn) {
 	closeFD(c.fd)
 	c.fd = -1 // whoever kept a call or a peer must not meet another connection
 	l.guard.leave(c.guest)
+	l.server.held.Add(int64(-c.held))
+	if c.session != nil {
+		c.session.End()
+	}
 }
 
 // fail closes a connection so that the client knows at once that nothing more is read.

@@ -8,19 +8,32 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
-// A StreamServer answers records on the connections of a listener, TCP or local.
+// A StreamServer answers the messages on the connections of a listener, TCP or local.
 //
 // A few loops share a listener, each with connections of its own. Most
 // connections live for one call, and a goroutine for each would cost more than
 // answering it does.
 type StreamServer struct {
-	Handler Handler
-	Guard   *Guard       // nil serves everybody
-	Log     *slog.Logger // nil discards
+	Framing  Framing
+	Handler  Handler        // of all connections, unless each has a session of its own:
+	Sessions func() Session // called for each connection; may be called by several goroutines
+	Guard    *Guard         // nil serves everybody
+	Log      *slog.Logger   // nil discards
 
-	limits limits // of a test; else the usual
+	limits limits       // of a test; else the usual
+	held   atomic.Int64 // bytes of messages that are not complete
+}
+
+// handler returns what answers on a new connection, and its session if it has one.
+func (s *StreamServer) handler() (Handler, Session) {
+	if s.Sessions == nil {
+		return s.Handler, nil
+	}
+	session := s.Sessions()
+	return session, session
 }
 
 // maxLoops is how many loops share a listener at most: more would find nothing to do.

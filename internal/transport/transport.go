@@ -1,5 +1,5 @@
-// Package transport moves ONC RPC messages over sockets: datagrams, and records
-// over streams. It serves on sockets that others open, within the bounds of a
+// Package transport moves the messages of ONC RPC and DCE/RPC over sockets:
+// datagrams, and records or PDUs over streams. It serves on sockets that others open, within the bounds of a
 // [Guard], and understands no message; a [Handler] does.
 package transport
 
@@ -13,8 +13,9 @@ import (
 
 // Bounds of what one client can make the server hold.
 const (
-	// MaxMessage is the most bytes of a message from a client, and of a reply
-	// in a datagram: what other port mappers take and send.
+	// MaxMessage is the most bytes of a record or datagram from a client, and of a
+	// reply in a datagram: what other port mappers take and send. PDUs tell their
+	// length in 16 bits.
 	MaxMessage = 9000
 	// IdleTimeout ends a connection over which no call comes.
 	IdleTimeout = 2 * time.Minute
@@ -76,6 +77,13 @@ type Reply struct {
 type Handler interface {
 	// Answer appends the reply, or its beginning, to buf.
 	Answer(c *Call, buf []byte) Reply
+}
+
+// A Session answers the calls of one connection, one at a time.
+type Session interface {
+	Handler
+	// End is called once, when the connection has ended; no call is under way then.
+	End()
 }
 
 // netIDOf returns the transport of an address that is not mapped.
