@@ -19,12 +19,14 @@ import (
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 	"github.com/quaymaster/quaymaster/internal/show"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // addFlags are the flags of endpoints add.
 type addFlags struct {
-	annotation, from, warmStart string
+	annotation, object, from, warmStart string
 
 	permanent bool
 	ttl       time.Duration
@@ -34,22 +36,32 @@ type addFlags struct {
 func newAdd(t *target) *cobra.Command {
 	var f addFlags
 	cmd := &cobra.Command{
-		Use:   "add onc PROGRAM VERSION NETID ADDRESS | --from FILE | --from-warm-start DIR",
+		Use: "add onc PROGRAM VERSION NETID ADDRESS | dce INTERFACE VERSION PROTSEQ ENDPOINT |\n" +
+			"                         --from FILE | --from-warm-start DIR",
 		Short: "Register endpoints",
-		Long: `Add registers a program and version at an address, with you as the owner.
-PROGRAM is a number (100005, 0x20000001) or a name of the catalog (mountd);
-NETID is udp, tcp, udp6, tcp6 or local; ADDRESS is ADDRESS:PORT, *:PORT for
-every address of this host, or the path of a local socket.
+		Long: `Add registers an interface where it listens, with you as the owner.
+
+Of ONC, PROGRAM is a number (100005, 0x20000001) or a name of the catalog
+(mountd); NETID is udp, tcp, udp6, tcp6 or local; ADDRESS is ADDRESS:PORT,
+*:PORT for every address of this host, or the path of a local socket.
+
+Of DCE, INTERFACE is a UUID or a name of the catalog (winreg), VERSION has two
+parts (1.0); PROTSEQ is tcp, udp, http, np, lrpc or the long name of one
+(ncacn_ip_tcp); ENDPOINT is ADDRESS:PORT or *:PORT, for np a pipe
+(\pipe\winreg), for lrpc a name. Objects have their own with --object.
 
 A registration stands while something listens there, which may take 10 seconds
 to begin. With --pid it stands while that process runs, with --ttl for that
-time, with --permanent until it is removed, which is for root.
+time, with --permanent until it is removed, which is for root. A pipe or name,
+at which nobody can be seen to listen, gets a lease of an hour without these.
 
 FILE holds many, all or none of which are registered: a YAML or JSON list with
 the keys that "endpoints -o json" prints; "-" is standard input. DIR holds the
 files that rpcbind -w leaves at its end: rpcbind.xdr and portmap.xdr.`,
 		Example: `  quaymaster endpoints add onc 100005 3 tcp 0.0.0.0:20048 --annotation 'mounts of fs1'
   quaymaster endpoints add onc nfs 3 tcp 10.0.0.9:2049 --permanent
+  quaymaster endpoints add dce srvsvc 3.0 tcp 10.0.0.5:50001 --permanent
+  quaymaster endpoints add dce winreg 1.0 np '\pipe\winreg' --pid 1310
   quaymaster endpoints -o json > rows.json && quaymaster endpoints add --from rows.json
   quaymaster endpoints add --from-warm-start /run/rpcbind`,
 		Args: atMost(5),
@@ -64,6 +76,7 @@ files that rpcbind -w leaves at its end: rpcbind.xdr and portmap.xdr.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.annotation, "annotation", "", "free `text` beside the registration")
+	flags.StringVar(&f.object, "object", "", "`UUID` of the object, of dce")
 	flags.StringVar(&f.from, "from", "", "register what `FILE` lists")
 	flags.StringVar(&f.warmStart, "from-warm-start", "", "register what rpcbind left in `DIR`")
 	flags.BoolVar(&f.permanent, "permanent", false, "until it is removed, also after the host starts again; for root")
@@ -107,21 +120,21 @@ func (f *addFlags) rows(args []string) ([]endpoint.Document, error) {
 	switch file := cmp.Or(f.from, f.warmStart); {
 	case file != "" && len(args) > 0:
 		return nil, usagef("%s says what to register: leave %q out", file, strings.Join(args, " "))
-	case file != "" && f.annotation != "":
-		return nil, usagef("--annotation goes with one registration, not with a file of them")
+	case file != "" && (f.annotation != "" || f.object != ""):
+		return nil, usagef("--annotation and --object go with one registration, not with a file of them")
 	case f.warmStart != "":
 		return f.warmRows()
 	case f.from != "":
 		return readRows(f.from)
 	case len(args) != 5:
-		return nil, usagef("want onc PROGRAM VERSION NETID ADDRESS, --from FILE or --from-warm-start DIR")
+		return nil, usagef("want onc PROGRAM VERSION NETID ADDRESS, dce INTERFACE VERSION PROTSEQ ENDPOINT, --from FILE or --from-warm-start DIR")
 	}
-	i, netid, err := parseInterface(args[:4])
+	d, netid, err := parseInterface(args[:4])
 	if err != nil {
 		return nil, err
 	}
-	d := endpoint.Document{Dialect: args[0], Program: i.Program, Version: i.Version, NetID: netid.String(), Annotation: f.annotation}
-	if d.Address, d.Port, err = parseAddress(netid, args[4]); err != nil {
+	d.Annotation, d.Object = f.annotation, f.object
+	if err := parseAddress(&d, netid, args[4]); err != nil {
 		return nil, err
 	}
 	if _, err := d.Registration(); err != nil {
@@ -162,12 +175,13 @@ func (t *target) add(ctx context.Context, a control.Addition) error {
 
 func newRemove(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use:   "remove ID | onc PROGRAM VERSION [NETID]",
+		Use:   "remove ID | onc PROGRAM VERSION [NETID] | dce INTERFACE VERSION [PROTSEQ]",
 		Short: "End registrations",
-		Long: `Remove ends the registration with an id, or those of a program and version: on
-one transport, or without NETID on all. Its owner may, and root.`,
+		Long: `Remove ends the registration with an id, or those of an interface: on one
+transport, or without NETID or PROTSEQ on all. Its owner may, and root.`,
 		Example: `  quaymaster endpoints remove 5f0c9a31b2d4
-  quaymaster endpoints remove onc mountd 3 tcp`,
+  quaymaster endpoints remove onc mountd 3 tcp
+  quaymaster endpoints remove dce winreg 1.0`,
 		Args: atMost(4),
 		RunE: func(cmd *cobra.Command, args []string) error { return t.remove(cmd.Context(), args) },
 	}
@@ -183,17 +197,13 @@ func (t *target) remove(ctx context.Context, args []string) error {
 		}
 		request = func(c *control.Client) error { return c.RemoveID(ctx, id) }
 	case 3, 4:
-		i, netid, err := parseInterface(args)
+		d, _, err := parseInterface(args)
 		if err != nil {
 			return err
 		}
-		name := ""
-		if netid != 0 {
-			name = netid.String()
-		}
-		request = func(c *control.Client) error { return c.Remove(ctx, i, name) }
+		request = func(c *control.Client) error { return c.Remove(ctx, d) }
 	default:
-		return usagef("want ID, or onc PROGRAM VERSION [NETID]")
+		return usagef("want ID, onc PROGRAM VERSION [NETID] or dce INTERFACE VERSION [PROTSEQ]")
 	}
 	client, path, err := t.client()
 	if err != nil {
@@ -202,48 +212,74 @@ func (t *target) remove(ctx context.Context, args []string) error {
 	return t.explain(path, request(client))
 }
 
-// parseInterface reads DIALECT PROGRAM VERSION [NETID]; without NETID that is 0.
-func parseInterface(args []string) (endpoint.Interface, rpcbind.NetID, error) {
-	var none endpoint.Interface
-	if args[0] != endpoint.ONC.String() {
-		return none, 0, usagef("dialect %q: want onc", args[0])
+// parseInterface reads DIALECT PROGRAM VERSION [NETID] or DIALECT INTERFACE VERSION
+// [PROTSEQ], and returns the netid, or that under the protocol sequence, as well.
+func parseInterface(args []string) (d endpoint.Document, n rpcbind.NetID, err error) {
+	d.Dialect = args[0]
+	dce := d.Dialect == endpoint.DCE.String()
+	switch {
+	case dce:
+		var uuid ndr.UUID
+		uuid, err = filestore.ParseUUID(args[1])
+		d.UUID = uuid.String()
+	case d.Dialect == endpoint.ONC.String():
+		d.Program, err = filestore.ParseProgram(args[1])
+	default:
+		return d, 0, usagef("dialect %q: want onc or dce", d.Dialect)
 	}
-	program, err := filestore.ParseProgram(args[1])
 	if err != nil {
-		return none, 0, usagef("%w", err)
+		return d, 0, usagef("%w", err)
 	}
-	version, err := strconv.ParseUint(args[2], 10, 32)
-	if err != nil {
-		return none, 0, usagef("version %q: want a number from 0 to 4294967295", args[2])
+	if d.Version, err = endpoint.ParseVersion(args[2]); err != nil || d.Version.Dotted != dce {
+		want := "a number from 0 to 4294967295"
+		if dce {
+			want = "MAJOR.MINOR, as in 1.0"
+		}
+		return d, 0, usagef("version %q: want %s", args[2], want)
 	}
-	i := endpoint.Program(program, uint32(version))
 	if len(args) == 3 {
-		return i, 0, nil
+		return d, 0, nil
 	}
-	netid, ok := rpcbind.ParseNetID(args[3])
-	if !ok {
-		return none, 0, usagef("netid %q: want udp, tcp, udp6, tcp6 or local", args[3])
+	if dce {
+		p, ok := epm.ParseProtSeq(args[3])
+		if !ok {
+			return d, 0, usagef("protocol sequence %q: want tcp, udp, http, np or lrpc, or a long name such as ncacn_ip_tcp", args[3])
+		}
+		d.ProtSeq = p.String()
+		return d, endpoint.At(p, netip.AddrPort{}).NetID, nil
 	}
-	return i, netid, nil
+	if n, ok := rpcbind.ParseNetID(args[3]); ok {
+		d.NetID = n.String()
+		return d, n, nil
+	}
+	return d, 0, usagef("netid %q: want udp, tcp, udp6, tcp6 or local", args[3])
 }
 
-// parseAddress reads ADDRESS:PORT, *:PORT or a path, as the transport has it.
-func parseAddress(n rpcbind.NetID, s string) (string, uint16, error) {
-	if !n.IsIP() {
-		return s, 0, nil
+// parseAddress reads ADDRESS:PORT, *:PORT or a path, as the transport has it, into d.
+func parseAddress(d *endpoint.Document, n rpcbind.NetID, s string) error {
+	switch {
+	case n.IsIP():
+	case d.ProtSeq != "":
+		d.Path = s
+		return nil
+	default:
+		d.Address = s
+		return nil
 	}
 	if port, ok := strings.CutPrefix(s, "*:"); ok {
 		p, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return "", 0, usagef("address %q: %q is no port", s, port)
+			return usagef("address %q: %q is no port", s, port)
 		}
-		return endpoint.Everywhere(n).String(), uint16(p), nil
+		d.Address, d.Port = endpoint.Everywhere(n).String(), uint16(p)
+		return nil
 	}
 	a, err := netip.ParseAddrPort(s)
 	if err != nil {
-		return "", 0, usagef("address %q: want ADDRESS:PORT, [IPV6]:PORT or *:PORT", s)
+		return usagef("address %q: want ADDRESS:PORT, [IPV6]:PORT or *:PORT", s)
 	}
-	return a.Addr().String(), a.Port(), nil
+	d.Address, d.Port = a.Addr().String(), a.Port()
+	return nil
 }
 
 // readRows reads a file of endpoints. The mapper's own rows are left out, so

@@ -12,13 +12,47 @@ import (
 	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/show"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// programName returns what people call a program; empty if nobody calls it anything.
-func programName(number uint32) string {
-	p, _ := catalog.Builtin().Program(number)
-	return p.Name
+// interfaceName returns what people call an interface; empty if nobody calls it anything.
+func interfaceName(d *endpoint.Document) string {
+	if d.Dialect != endpoint.DCE.String() {
+		p, _ := catalog.Builtin().Program(d.Program)
+		return p.Name
+	}
+	uuid, err := ndr.ParseUUID(d.UUID)
+	if err != nil {
+		return ""
+	}
+	return catalog.Builtin().InterfaceName(uuid, uint16(d.Version.Major), d.Version.Minor)
+}
+
+// interfaceID returns the number of a program, or the UUID.
+func interfaceID(d *endpoint.Document) string {
+	if d.Dialect != endpoint.DCE.String() {
+		return strconv.FormatUint(uint64(d.Program), 10)
+	}
+	return d.UUID
+}
+
+// short returns the beginning of a UUID, by which people tell one from another.
+func short(uuid string) string {
+	first, _, cut := strings.Cut(uuid, "-")
+	if cut {
+		first += "…"
+	}
+	return first
+}
+
+// byInterface orders programs by number, then interfaces by UUID.
+func byInterface(a, b *endpoint.Document) int {
+	return cmp.Or(-strings.Compare(a.Dialect, b.Dialect), cmp.Compare(a.Program, b.Program), strings.Compare(a.UUID, b.UUID))
+}
+
+func byVersion(a, b endpoint.Version) int {
+	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
 }
 
 // place returns where a registration listens, for people: "*" is every address.
@@ -26,7 +60,7 @@ func place(d *endpoint.Document) string {
 	addr, err := netip.ParseAddr(d.Address)
 	switch {
 	case err != nil:
-		return d.Address
+		return cmp.Or(d.Path, d.Address)
 	case addr.IsUnspecified():
 		return "*:" + strconv.Itoa(int(d.Port))
 	}
@@ -50,46 +84,63 @@ func evidence(d *endpoint.Document, now time.Time) string {
 
 // describe returns a registration in one line, without its owner.
 func describe(d *endpoint.Document) string {
-	return show.Clean(strings.TrimSpace(fmt.Sprintf("%s %d version %d  %s %s  %s", programName(d.Program), d.Program, d.Version, d.NetID, place(d), d.Annotation)))
+	object := ""
+	if d.Object != "" {
+		object = "object " + d.Object + "  "
+	}
+	return show.Clean(strings.TrimSpace(fmt.Sprintf("%s %s version %s  %s %s  %s%s",
+		interfaceName(d), interfaceID(d), d.Version, d.Transport(), place(d), object, d.Annotation)))
 }
 
 // printWide shows every registration in a row of its own.
 func printWide(s show.Screen, rows []endpoint.Document, now time.Time) error {
 	rows = slices.Clone(rows)
 	slices.SortStableFunc(rows, func(a, b endpoint.Document) int {
-		return cmp.Or(cmp.Compare(a.Program, b.Program), cmp.Compare(a.Version, b.Version))
+		return cmp.Or(byInterface(&a, &b), byVersion(a.Version, b.Version))
 	})
-	t := show.NewTable(show.Column{Head: "id"}, show.Column{Head: "interface"}, show.Column{Right: true}, show.Column{Head: "version", Right: true},
-		show.Column{Head: "transport"}, show.Column{Head: "endpoint"}, show.Column{Head: "owner"}, show.Column{Head: "evidence"}, show.Column{Head: "since"},
-		show.Column{Head: "annotation", Shrink: true})
+	columns := []show.Column{{Head: "id"}, {Head: "interface"}, {Right: true}, {Head: "version", Right: true},
+		{Head: "transport"}, {Head: "endpoint"}, {Head: "owner"}, {Head: "evidence"}, {Head: "since"}}
+	withObjects := hasObjects(rows)
+	if withObjects {
+		columns = append(columns, show.Column{Head: "object"})
+	}
+	t := show.NewTable(append(columns, show.Column{Head: "annotation", Shrink: true})...)
 	for i := range rows {
 		d := &rows[i]
-		t.Add(d.ID, programName(d.Program), strconv.FormatUint(uint64(d.Program), 10), strconv.FormatUint(uint64(d.Version), 10),
-			d.NetID, place(d), d.Owner, evidence(d, now), d.Since.Local().Format(time.DateTime), d.Annotation)
+		cells := []string{d.ID, interfaceName(d), interfaceID(d), d.Version.String(),
+			d.Transport(), place(d), d.Owner, evidence(d, now), d.Since.Local().Format(time.DateTime)}
+		if withObjects {
+			cells = append(cells, d.Object)
+		}
+		t.Add(append(cells, d.Annotation)...)
 	}
 	return t.Print(s)
 }
 
-// A fold is several registrations that differ in version and transport only.
-type fold struct {
-	program  uint32
-	place    string
-	owner    string
-	evidence string
-	note     string
-	versions []uint32
-	netids   []string
-	since    time.Time // of the oldest
+func hasObjects(rows []endpoint.Document) bool {
+	return slices.ContainsFunc(rows, func(d endpoint.Document) bool { return d.Object != "" })
 }
 
-// foldRows joins registrations of a program at one port by one owner: first the
+// A fold is several registrations that differ in version and transport only.
+type fold struct {
+	of         *endpoint.Document // one of them
+	evidence   string
+	versions   []endpoint.Version
+	transports []string
+	since      time.Time // of the oldest
+}
+
+// foldRows joins registrations of an interface at one port by one owner: first the
 // transports of a version, then the versions that have the same transports.
 func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 	type key struct {
-		program                      uint32
-		place, owner, evidence, note string
-		version                      uint32
-		netids                       string
+		dialect, id, object, place, owner, evidence, note string
+		version                                           endpoint.Version
+		transports                                        string
+	}
+	keyOf := func(f *fold) key {
+		d := f.of
+		return key{dialect: d.Dialect, id: interfaceID(d), object: d.Object, place: place(d), owner: d.Owner, evidence: f.evidence, note: d.Annotation}
 	}
 	join := func(folds []*fold, keyOf func(*fold) key, into func(to, from *fold)) []*fold {
 		index := map[key]*fold{}
@@ -111,24 +162,30 @@ func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 	folds := make([]*fold, 0, len(rows))
 	for i := range rows {
 		d := &rows[i]
-		folds = append(folds, &fold{d.Program, place(d), d.Owner, evidence(d, now), d.Annotation, []uint32{d.Version}, []string{d.NetID}, d.Since})
-	}
-	folds = join(folds,
-		func(f *fold) key { return key{f.program, f.place, f.owner, f.evidence, f.note, f.versions[0], ""} },
-		func(to, from *fold) { to.netids = append(to.netids, from.netids...) })
-	for _, f := range folds {
-		slices.SortFunc(f.netids, byTransport)
+		folds = append(folds, &fold{d, evidence(d, now), []endpoint.Version{d.Version}, []string{d.Transport()}, d.Since})
 	}
 	folds = join(folds,
 		func(f *fold) key {
-			return key{f.program, f.place, f.owner, f.evidence, f.note, 0, strings.Join(f.netids, " ")}
+			k := keyOf(f)
+			k.version = f.versions[0]
+			return k
+		},
+		func(to, from *fold) { to.transports = append(to.transports, from.transports...) })
+	for _, f := range folds {
+		slices.SortFunc(f.transports, byTransport)
+	}
+	folds = join(folds,
+		func(f *fold) key {
+			k := keyOf(f)
+			k.transports = strings.Join(f.transports, " ")
+			return k
 		},
 		func(to, from *fold) { to.versions = append(to.versions, from.versions...) })
 	for _, f := range folds {
-		slices.Sort(f.versions)
+		slices.SortFunc(f.versions, byVersion)
 	}
 	slices.SortStableFunc(folds, func(a, b *fold) int {
-		return cmp.Or(cmp.Compare(a.program, b.program), byTransport(a.netids[0], b.netids[0]), cmp.Compare(a.versions[0], b.versions[0]))
+		return cmp.Or(byInterface(a.of, b.of), byTransport(a.transports[0], b.transports[0]), byVersion(a.versions[0], b.versions[0]))
 	})
 	return folds
 }
@@ -151,16 +208,23 @@ func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
 	folds := foldRows(rows, now)
 	columns := []show.Column{{Head: "interface"}, {Right: true}, {Head: "version"}, {Head: "transport"},
 		{Head: "endpoint"}, {Head: "owner"}, {Head: "evidence"}, {Head: "since", Right: true}}
-	annotated := slices.ContainsFunc(folds, func(f *fold) bool { return f.note != "" })
+	withObjects := hasObjects(rows)
+	if withObjects {
+		columns = append(columns, show.Column{Head: "object"})
+	}
+	annotated := slices.ContainsFunc(rows, func(d endpoint.Document) bool { return d.Annotation != "" })
 	if annotated {
 		columns = append(columns, show.Column{Head: "annotation", Shrink: true})
 	}
 	t := show.NewTable(columns...)
 	for _, f := range folds {
-		cells := []string{programName(f.program), strconv.FormatUint(uint64(f.program), 10), spans(f.versions), strings.Join(f.netids, " "),
-			f.place, f.owner, f.evidence, show.Age(now.Sub(f.since))}
+		cells := []string{interfaceName(f.of), short(interfaceID(f.of)), spans(f.versions), strings.Join(f.transports, " "),
+			place(f.of), f.of.Owner, f.evidence, show.Age(now.Sub(f.since))}
+		if withObjects {
+			cells = append(cells, short(f.of.Object))
+		}
 		if annotated {
-			cells = append(cells, f.note)
+			cells = append(cells, f.of.Annotation)
 		}
 		t.Add(cells...)
 	}
@@ -168,8 +232,8 @@ func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
 		return err
 	}
 	_, err := fmt.Fprintf(s, "\n%s, %s        (-o wide adds the ids)\n",
-		show.Count(distinct(rows, func(d *endpoint.Document) string { return fmt.Sprint(d.Program) }), "interface", "interfaces"),
-		show.Count(distinct(rows, func(d *endpoint.Document) string { return fmt.Sprint(d.Program, d.NetID, d.Address, d.Port) }), "endpoint", "endpoints"))
+		show.Count(distinct(rows, interfaceID), "interface", "interfaces"),
+		show.Count(distinct(rows, func(d *endpoint.Document) string { return interfaceID(d) + d.Object + d.Transport() + place(d) }), "endpoint", "endpoints"))
 	return err
 }
 
@@ -181,17 +245,17 @@ func distinct(rows []endpoint.Document, key func(*endpoint.Document) string) int
 	return len(seen)
 }
 
-// spans writes sorted numbers as "1-3,5".
-func spans(n []uint32) string {
+// spans writes sorted versions as "1-3,5" or "1.0,1.1".
+func spans(n []endpoint.Version) string {
 	var parts []string
 	for i := 0; i < len(n); {
 		j := i
-		for j+1 < len(n) && n[j+1] == n[j]+1 {
+		for j+1 < len(n) && !n[j].Dotted && n[j+1].Major == n[j].Major+1 {
 			j++
 		}
-		part := strconv.FormatUint(uint64(n[i]), 10)
+		part := n[i].String()
 		if j > i {
-			part += "-" + strconv.FormatUint(uint64(n[j]), 10)
+			part += "-" + n[j].String()
 		}
 		parts = append(parts, part)
 		i = j + 1

@@ -16,7 +16,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
 // tableRow returns a registration that root made an hour before noon.
 func tableRow(program, version uint32, netid, address string, port uint16) endpoint.Document {
 	return endpoint.Document{
-		ID: "5f0c9a31b2d4", Dialect: "onc", Program: program, Version: version, NetID: netid,
+		ID: "5f0c9a31b2d4", Dialect: "onc", Program: program, Version: endpoint.Version{Major: version}, NetID: netid,
 		Address: address, Port: port, Owner: "root", Evidence: "listening", Since: noon.Add(-time.Hour),
 	}
 }
@@ -190,20 +190,26 @@ mountd     100005  1        udp        *:20048   root   listening     1h  a long
 }
 
 func TestSpans(t *testing.T) {
-	for _, tt := range []struct {
-		n    []uint32
-		want string
-	}{
-		{nil, ""},
-		{[]uint32{0}, "0"},
-		{[]uint32{1, 2}, "1-2"},
-		{[]uint32{1, 3}, "1,3"},
-		{[]uint32{1, 2, 3, 5, 7, 8}, "1-3,5,7-8"},
-		{[]uint32{4294967294, 4294967295}, "4294967294-4294967295"},
-		{[]uint32{0, 4294967295}, "0,4294967295"},
+	for _, tt := range []struct{ versions, want string }{
+		{"", ""},
+		{"0", "0"},
+		{"1 2", "1-2"},
+		{"1 3", "1,3"},
+		{"1 2 3 5 7 8", "1-3,5,7-8"},
+		{"4294967294 4294967295", "4294967294-4294967295"},
+		{"0 4294967295", "0,4294967295"},
+		{"1.0 1.1 2.0 3.10", "1.0,1.1,2.0,3.10"}, // between 1.0 and 2.0 there is more
 	} {
-		if got := spans(tt.n); got != tt.want {
-			t.Errorf("spans(%v) = %q, want %q", tt.n, got, tt.want)
+		var versions []endpoint.Version
+		for _, text := range strings.Fields(tt.versions) {
+			v, err := endpoint.ParseVersion(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			versions = append(versions, v)
+		}
+		if got := spans(versions); got != tt.want {
+			t.Errorf("spans(%s) = %q, want %q", tt.versions, got, tt.want)
 		}
 	}
 }

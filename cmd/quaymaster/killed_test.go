@@ -350,7 +350,7 @@ func killedRows(t *testing.T) []killedRow {
 			t.Errorf("%+v: %v", d, err)
 		}
 		if d.Program != rpcbind.Program {
-			rows = append(rows, killedRow{rpcbind.RPCB{Program: d.Program, Version: d.Version, NetID: d.NetID, Address: reg.UniversalAddress()}, d.ID})
+			rows = append(rows, killedRow{rpcbind.RPCB{Program: d.Program, Version: d.Version.Major, NetID: d.NetID, Address: reg.UniversalAddress()}, d.ID})
 		}
 	}
 	return rows

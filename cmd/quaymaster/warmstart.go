@@ -28,7 +28,7 @@ const maxWarmStart = 64 << 20
 //
 // The error is about the files: one of them must be there, and what is there whole.
 func readWarmStart(dir string) (rows []endpoint.Document, notes []string, err error) {
-	w := warmStart{told: map[warmPlace]endpoint.Endpoint{}}
+	w := warmStart{told: map[endpoint.Place]endpoint.Endpoint{}}
 	rpcbFile, mappingFile := filepath.Join(dir, "rpcbind.xdr"), filepath.Join(dir, "portmap.xdr")
 	rpcbs, noRPCBs := readWarmFile(rpcbFile, rpcbind.ParseRPCBFile)
 	mappings, noMappings := readWarmFile(mappingFile, rpcbind.ParseMappingFile)
@@ -80,13 +80,7 @@ func readWarmFile[T any](path string, parse func([]byte) ([]T, error)) ([]T, err
 type warmStart struct {
 	rows  []endpoint.Document
 	notes []string
-	told  map[warmPlace]endpoint.Endpoint // where rows stand; none for one that was left out
-}
-
-// A warmPlace has one row.
-type warmPlace struct {
-	endpoint.Interface
-	netid rpcbind.NetID
+	told  map[endpoint.Place]endpoint.Endpoint // where rows stand; none for one that was left out
 }
 
 func (w *warmStart) note(format string, args ...any) {
@@ -144,7 +138,7 @@ func (w *warmStart) addMapping(where string, m *rpcbind.Mapping) {
 	}
 	reg := endpoint.Registration{Interface: endpoint.Program(m.Program, m.Version)}
 	reg.Endpoint = endpoint.Endpoint{NetID: n, Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(m.Port))}
-	first, ok := w.told[warmPlaceOf(&reg)]
+	first, ok := w.told[reg.Place()]
 	if ok && (first.NetID == 0 || first.Addr.Port() == reg.Addr.Port()) {
 		return
 	}
@@ -157,7 +151,7 @@ func (w *warmStart) add(where string, reg *endpoint.Registration) (added bool) {
 		w.leaveOut(where, reg, err)
 		return false
 	}
-	place := warmPlaceOf(reg)
+	place := reg.Place()
 	switch first := w.told[place]; first {
 	case endpoint.Endpoint{}:
 		w.told[place] = reg.Endpoint
@@ -172,9 +166,7 @@ func (w *warmStart) add(where string, reg *endpoint.Registration) (added bool) {
 
 func (w *warmStart) leaveOut(where string, reg *endpoint.Registration, err error) {
 	w.note("%s is left out: %.300v", where, err) // which can have the text again
-	if place := warmPlaceOf(reg); w.told[place].NetID == 0 {
+	if place := reg.Place(); w.told[place].NetID == 0 {
 		w.told[place] = endpoint.Endpoint{}
 	}
 }
-
-func warmPlaceOf(reg *endpoint.Registration) warmPlace { return warmPlace{reg.Interface, reg.NetID} }

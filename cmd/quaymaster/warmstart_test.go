@@ -27,7 +27,7 @@ const recordedWarmStart = "../../wire/rpcbind/testdata"
 func summary(rows []endpoint.Document) []string {
 	var lines []string
 	for _, d := range rows {
-		lines = append(lines, fmt.Sprintf("%s %d %d %s %s %d uid %d", d.Dialect, d.Program, d.Version, d.NetID, d.Address, d.Port, d.UID))
+		lines = append(lines, fmt.Sprintf("%s %d %s %s %s %d uid %d", d.Dialect, d.Program, d.Version, d.NetID, d.Address, d.Port, d.UID))
 	}
 	return lines
 }

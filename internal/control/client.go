@@ -52,11 +52,19 @@ func (c *Client) RemoveID(ctx context.Context, id endpoint.ID) error {
 	return c.do(ctx, http.MethodDelete, endpointsPath+"/"+id.String(), nil, nil)
 }
 
-// Remove ends the registrations of an interface on a transport, or on all if netid is empty.
-func (c *Client) Remove(ctx context.Context, i endpoint.Interface, netid string) error {
-	q := url.Values{"dialect": {i.Dialect.String()}, "program": {fmt.Sprint(i.Program)}, "version": {fmt.Sprint(i.Version)}}
-	if netid != "" {
-		q.Set("netid", netid)
+// Remove ends the registrations of the interface that d names, on d's transport, or
+// on all if d has none.
+func (c *Client) Remove(ctx context.Context, d endpoint.Document) error {
+	q := url.Values{"dialect": {d.Dialect}, "version": {d.Version.String()}}
+	transport := "netid"
+	if d.Dialect == endpoint.DCE.String() {
+		q.Set("uuid", d.UUID)
+		transport = "protseq"
+	} else {
+		q.Set("program", fmt.Sprint(d.Program))
+	}
+	if on := d.Transport(); on != "" {
+		q.Set(transport, on)
 	}
 	return c.do(ctx, http.MethodDelete, endpointsPath+"?"+q.Encode(), nil, nil)
 }

@@ -6,7 +6,8 @@
 //	GET    /v1/endpoints?watch=true     a line of JSON for every [Event]
 //	POST   /v1/endpoints                registers what an [Addition] lists, all or none
 //	DELETE /v1/endpoints/ID             ends one registration
-//	DELETE /v1/endpoints?dialect=onc&program=P&version=V&netid=N   ends those of an interface
+//	DELETE /v1/endpoints?dialect=onc&program=P&version=V&netid=N   ends those of a program
+//	DELETE /v1/endpoints?dialect=dce&uuid=U&version=V&protseq=P    ends those of an interface
 //	GET    /v1/counters                 [Counters]
 //
 // A refusal is a [Refusal] with a status of 400 and more.

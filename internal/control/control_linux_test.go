@@ -81,7 +81,7 @@ func document(program, version uint32, netid string, port uint16) endpoint.Docum
 	if strings.HasSuffix(netid, "6") {
 		address = "::"
 	}
-	return endpoint.Document{Dialect: "onc", Program: program, Version: version, NetID: netid, Address: address, Port: port}
+	return endpoint.Document{Dialect: "onc", Program: program, Version: endpoint.Version{Major: version}, NetID: netid, Address: address, Port: port}
 }
 
 // withMapperRow returns a registry with a row of the mapper's own.
@@ -114,7 +114,7 @@ func TestAddListRemove(t *testing.T) {
 	}
 	asked := []endpoint.Document{
 		document(100005, 3, "tcp", 20048), document(100005, 3, "tcp6", 20048), document(100005, 3, "udp", 20048),
-		{Dialect: "onc", Program: 7, Version: 1, NetID: "local", Address: "/run/x.sock", Annotation: "mine <&>"},
+		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "local", Address: "/run/x.sock", Annotation: "mine <&>"},
 	}
 	added, err := c.Add(ctx, Addition{Endpoints: asked})
 	if err != nil || added.Seq != 4 || len(added.Endpoints) != 4 {
@@ -144,13 +144,13 @@ func TestAddListRemove(t *testing.T) {
 	if err := c.RemoveID(ctx, id); err != nil {
 		t.Errorf("RemoveID(%s): %v", id, err)
 	}
-	if err := c.Remove(ctx, endpoint.Program(100005, 3), "udp"); err != nil {
+	if err := c.Remove(ctx, document(100005, 3, "udp", 0)); err != nil {
 		t.Errorf("Remove of udp: %v", err)
 	}
 	if l, err := c.List(ctx); err != nil || len(l.Endpoints) != 2 {
 		t.Errorf("%d are left, %v, want 2", len(l.Endpoints), err)
 	}
-	if err := c.Remove(ctx, endpoint.Program(100005, 3), ""); err != nil {
+	if err := c.Remove(ctx, document(100005, 3, "", 0)); err != nil {
 		t.Errorf("Remove of all transports: %v", err)
 	}
 	if l, err := c.List(ctx); err != nil || len(l.Endpoints) != 0 || l.Seq != 8 {
@@ -181,18 +181,18 @@ func TestRefusals(t *testing.T) {
 			"one mistake per row, none added", add(document(8, 1, "tcp", 2000), document(8, 2, "tcp", 0), document(8, 3, "sctp", 1), document(8, 4, "tcp6", 2000), endpoint.Document{}),
 			"endpoints[1]: 0.0.0.0:0: port 0 cannot be registered\n" +
 				"endpoints[2]: unknown netid \"sctp\": want udp, tcp, udp6, tcp6, local\n" +
-				"endpoints[4]: unknown dialect \"\": want onc",
+				"endpoints[4]: unknown dialect \"\": want onc or dce",
 		},
 		{
 			"one conflict per row, none added", add(document(8, 1, "tcp", 2000), document(7, 1, "tcp", 2001), document(100005, 3, "tcp", 20049)),
 			"onc 7 version 1 on tcp 0.0.0.0:2001: registered already at tcp 0.0.0.0:2000 (owner: " + me() + ")\n" +
 				"mountd 100005 version 3 on tcp 0.0.0.0:20049: registered already at tcp 0.0.0.0:20048 (owner: " + me() + ")",
 		},
-		{"remove what is not there", func() error { return c.Remove(ctx, endpoint.Program(100005, 7), "") }, "mountd 100005 version 7: not registered"},
-		{"remove where it is not", func() error { return c.Remove(ctx, endpoint.Program(7, 1), "udp") }, "onc 7 version 1: not registered"},
+		{"remove what is not there", func() error { return c.Remove(ctx, document(100005, 7, "", 0)) }, "mountd 100005 version 7: not registered"},
+		{"remove where it is not", func() error { return c.Remove(ctx, document(7, 1, "udp", 0)) }, "onc 7 version 1: not registered"},
 		{"remove an id that is not there", func() error { return c.RemoveID(ctx, 0xabc) }, "000000000abc: not registered"},
-		{"remove the mapper's", func() error { return c.Remove(ctx, endpoint.Program(rpcbind.Program, 4), "") }, "rpcbind 100000 version 4 on tcp 0.0.0.0:111: not allowed: it is the mapper's own"},
-		{"unknown netid", func() error { return c.Remove(ctx, endpoint.Program(7, 1), "sctp") }, `unknown netid "sctp"`},
+		{"remove the mapper's", func() error { return c.Remove(ctx, document(rpcbind.Program, 4, "", 0)) }, "rpcbind 100000 version 4 on tcp 0.0.0.0:111: not allowed: it is the mapper's own"},
+		{"unknown netid", func() error { return c.Remove(ctx, document(7, 1, "sctp", 0)) }, `unknown netid "sctp"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.ask()
@@ -237,7 +237,7 @@ func TestRequests(t *testing.T) {
 		{"not there", "DELETE", "/v1/endpoints/000000000abc", "", 404, "000000000abc: not registered"},
 		{"remove nothing in particular", "DELETE", "/v1/endpoints", "", 400, "want dialect=onc, program and version"},
 		{"remove without a version", "DELETE", "/v1/endpoints?dialect=onc&program=7", "", 400, "want dialect=onc, program and version"},
-		{"another dialect", "DELETE", "/v1/endpoints?dialect=dce&program=7&version=1", "", 400, "want dialect=onc, program and version"},
+		{"another dialect", "DELETE", "/v1/endpoints?dialect=dec&program=7&version=1", "", 400, "want dialect=onc, program and version"},
 		{"number too large", "DELETE", "/v1/endpoints?dialect=onc&program=4294967296&version=1", "", 400, "want dialect=onc, program and version"},
 		{"method", "PUT", "/v1/endpoints", "", 405, ""},
 		{"path", "GET", "/v2/endpoints", "", 404, ""},
@@ -328,7 +328,7 @@ func TestOwnership(t *testing.T) {
 			"onc 9 version 1 on udp 0.0.0.0:1023: not allowed: ports below 1024 are for root and for who listens there",
 		},
 		{
-			"root's row", 65534, func(c *Client) error { return c.Remove(ctx, endpoint.Program(100005, 3), "tcp") },
+			"root's row", 65534, func(c *Client) error { return c.Remove(ctx, document(100005, 3, "tcp", 0)) },
 			"mountd 100005 version 3 on tcp 0.0.0.0:20048: only its owner or root may change it (owner: root)",
 		},
 		{
@@ -348,7 +348,7 @@ func TestOwnership(t *testing.T) {
 			return err
 		}, ""},
 		{
-			"and what is told of it", 65534, func(c *Client) error { return c.Remove(ctx, endpoint.Program(8, 1), "") },
+			"and what is told of it", 65534, func(c *Client) error { return c.Remove(ctx, document(8, 1, "", 0)) },
 			"onc 8 version 1 on tcp 0.0.0.0:2001: only its owner or root may change it (owner: 4711)",
 		},
 	} {
@@ -357,7 +357,7 @@ func TestOwnership(t *testing.T) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	if err := root.Remove(ctx, endpoint.Program(8, 1), ""); err != nil {
+	if err := root.Remove(ctx, document(8, 1, "", 0)); err != nil {
 		t.Errorf("root removes another user's row: %v", err)
 	}
 }
@@ -427,7 +427,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("event (-want +got):\n%s", diff)
 		}
 	}
-	if err := c.Remove(ctx, endpoint.Program(7, 1), "udp"); err != nil {
+	if err := c.Remove(ctx, document(7, 1, "udp", 0)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(Event{Event: "ended", Seq: 4, Endpoint: &added.Endpoints[1], By: me(), Why: "removed"}, next(t, events, ended)); diff != "" {
@@ -477,7 +477,7 @@ func TestWatchOutlivesReadTimeout(t *testing.T) {
 		if _, err := NewClient(r.path).Add(t.Context(), Addition{Endpoints: []endpoint.Document{document(7, i, "tcp", 2000)}}); err != nil {
 			t.Fatal(err)
 		}
-		if e := next(t, events, ended); e.Event != "made" || e.Endpoint.Version != i {
+		if e := next(t, events, ended); e.Event != "made" || e.Endpoint.Version.Major != i {
 			t.Errorf("event = %+v, want version %d added", e, i)
 		}
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/transport"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -307,27 +309,62 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request) {
 	removed(w, err)
 }
 
-// removeInterface ends what q names: netid may be left out, for all transports.
+// errWhich: it is not said what is to end.
+var errWhich = errors.New("want dialect=onc, program and version, or dialect=dce, uuid and version")
+
+// removeInterface ends what q names: the transport may be left out, for all.
 func (s *Server) removeInterface(by endpoint.Owner, q url.Values) error {
-	program, err1 := strconv.ParseUint(q.Get("program"), 10, 32)
-	version, err2 := strconv.ParseUint(q.Get("version"), 10, 32)
-	if q.Get("dialect") != endpoint.ONC.String() || err1 != nil || err2 != nil {
-		return errors.New("want dialect=onc, program and version")
+	version, err := endpoint.ParseVersion(q.Get("version"))
+	remove := s.removeProgram
+	switch dialect := q.Get("dialect"); {
+	case err == nil && dialect == endpoint.ONC.String():
+	case err == nil && dialect == endpoint.DCE.String():
+		remove = s.removeUUID
+	default:
+		return errWhich
+	}
+	i, n, err := remove(by, version, q)
+	if n == 0 && err == nil {
+		return fmt.Errorf("%s: %w", title(i), registry.ErrNotFound)
+	}
+	return err
+}
+
+func (s *Server) removeProgram(by endpoint.Owner, v endpoint.Version, q url.Values) (i endpoint.Interface, n int, err error) {
+	program, err := strconv.ParseUint(q.Get("program"), 10, 32)
+	if err != nil || v.Dotted {
+		return i, 0, errWhich
 	}
 	on := rpcbind.NetIDs[:]
 	if name := q.Get("netid"); name != "" {
 		n, ok := rpcbind.ParseNetID(name)
 		if !ok {
-			return fmt.Errorf("unknown netid %q", name)
+			return i, 0, fmt.Errorf("unknown netid %q", name)
 		}
 		on = []rpcbind.NetID{n}
 	}
-	i := endpoint.Program(uint32(program), uint32(version))
-	n, err := s.Registry.Remove(by, i, on...)
-	if n == 0 && err == nil {
-		return fmt.Errorf("%s: %w", title(i), registry.ErrNotFound)
+	i = endpoint.Program(uint32(program), v.Major)
+	n, err = s.Registry.Remove(by, i, on...)
+	return i, n, err
+}
+
+func (s *Server) removeUUID(by endpoint.Owner, v endpoint.Version, q url.Values) (i endpoint.Interface, n int, err error) {
+	uuid, err := ndr.ParseUUID(q.Get("uuid"))
+	if err != nil {
+		return i, 0, err
 	}
-	return err
+	if !v.Dotted {
+		return i, 0, fmt.Errorf("version %s: an interface's version is MAJOR.MINOR, as in 1.0", v)
+	}
+	on, ok := epm.ParseProtSeq(q.Get("protseq"))
+	if !ok && q.Has("protseq") {
+		return i, 0, fmt.Errorf("unknown protocol sequence %q", q.Get("protseq"))
+	}
+	i = endpoint.Interface{Dialect: endpoint.DCE, UUID: uuid, Major: uint16(v.Major), Minor: v.Minor}
+	n, err = s.Registry.RemoveUUID(by, uuid, func(r *endpoint.Registration) bool {
+		return r.Interface == i && (on == 0 || r.ProtSeq == on)
+	})
+	return i, n, err
 }
 
 func removed(w http.ResponseWriter, err error) {
@@ -428,8 +465,9 @@ func (w *writer) event(e registry.Event) {
 	case registry.Refused:
 		out.Why = why(e, w.names)
 		d.Evidence = "" // there was none
-		if e.Registration.NetID == 0 {
+		if e.Registration.NetID == 0 && e.Registration.ProtSeq == 0 {
 			d.NetID = "" // nor a word for that
+			d.ProtSeq = ""
 		}
 	}
 	w.value(out)

@@ -16,8 +16,12 @@ import (
 // names are the names of owners that were looked up already, by uid.
 type names map[uint32]string
 
-// of returns the owner's name, or the uid where it has none.
+// of returns the owner's name, or the uid where it has none, or the address of
+// another host.
 func (n names) of(o endpoint.Owner) string {
+	if o.Host.IsValid() {
+		return o.Host.String()
+	}
 	name, ok := n[o.UID]
 	if !ok {
 		name = strconv.FormatUint(uint64(o.UID), 10)
@@ -29,9 +33,15 @@ func (n names) of(o endpoint.Owner) string {
 	return name
 }
 
-// title returns an interface for people: with its program's name, if that has one.
+// title returns an interface for people: with its name, if it has one.
 func title(i endpoint.Interface) string {
-	if p, ok := catalog.Builtin().Program(i.Program); ok && i.Dialect == endpoint.ONC {
+	if i.Dialect == endpoint.DCE {
+		if name := catalog.Builtin().InterfaceName(i.UUID, i.Major, i.Minor); name != "" {
+			return fmt.Sprintf("%s %s version %d.%d", name, i.UUID, i.Major, i.Minor)
+		}
+		return i.String()
+	}
+	if p, ok := catalog.Builtin().Program(i.Program); ok {
 		return fmt.Sprintf("%s %d version %d", p.Name, i.Program, i.Version)
 	}
 	return i.String()

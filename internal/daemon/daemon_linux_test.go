@@ -220,7 +220,7 @@ func registered(t *testing.T, path string) []string {
 	}
 	var rows []string
 	for _, d := range l.Endpoints {
-		rows = append(rows, fmt.Sprintf("%d %s %s:%d", d.Version, d.NetID, d.Address, d.Port))
+		rows = append(rows, fmt.Sprintf("%s %s %s:%d", d.Version, d.NetID, d.Address, d.Port))
 	}
 	return rows
 }
@@ -527,7 +527,7 @@ func TestUser(t *testing.T) {
 	answers(t, "udp", "127.0.0.1:111")
 	answers(t, "tcp", "[::1]:111")
 	answers(t, "unix", SystemONCSocket)
-	l, err := control.NewClient(SystemControl).Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
+	l, err := control.NewClient(SystemControl).Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
 	if err != nil || l.Endpoints[0].Owner != "root" {
 		t.Errorf("Add as root = %+v, %v", l, err)
 	}

@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
@@ -122,13 +124,20 @@ func reason(e *registry.Event) string {
 func about(e *registry.Event) []any {
 	r := e.Registration
 	about := []any{"program", r.Program, "version", r.Version}
-	if r.NetID != 0 { // or it was refused for having none
+	if r.Dialect == endpoint.DCE {
+		about = []any{"uuid", r.UUID.String(), "version", fmt.Sprintf("%d.%d", r.Major, r.Minor)}
+	}
+	if r.Endpoint != (endpoint.Endpoint{}) { // or it was refused for having none
 		about = append(about, "endpoint", r.Endpoint.String())
 	}
 	if e.Kind != registry.Refused {
 		about = append(about, "evidence", r.Evidence.String())
 	}
-	if e.By != nil {
+	switch {
+	case e.By == nil:
+	case e.By.Host.IsValid():
+		about = append(about, "client", e.By.Host.String())
+	default:
 		about = append(about, "uid", e.By.UID)
 	}
 	return about

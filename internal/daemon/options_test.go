@@ -56,7 +56,7 @@ func TestParseListen(t *testing.T) {
 		{"[::ffff:192.0.2.1]:111", nil, `"[::ffff:192.0.2.1]:111": write the IPv4 address as 192.0.2.1`},
 	} {
 		got, err := parseListen(tt.text)
-		if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" || errorText(err) != tt.err {
+		if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" || errorText(err) != tt.err {
 			t.Errorf("parseListen(%q) = %v, %v, want %v, %s", tt.text, got, err, tt.want, tt.err)
 		}
 	}

@@ -236,7 +236,7 @@ func (r *reloading) permanentRows(t *testing.T) []string {
 	var rows []string
 	for _, d := range l.Endpoints {
 		if d.Evidence == endpoint.Permanent.String() {
-			rows = append(rows, strings.TrimSpace(fmt.Sprintf("%d %d %s %s:%d %s", d.Program, d.Version, d.NetID, d.Address, d.Port, d.Annotation)))
+			rows = append(rows, strings.TrimSpace(fmt.Sprintf("%d %s %s %s:%d %s", d.Program, d.Version, d.NetID, d.Address, d.Port, d.Annotation)))
 		}
 	}
 	return rows
@@ -270,7 +270,7 @@ func TestReloadPermanent(t *testing.T) {
 	}
 	expect("100003 3 tcp 10.0.0.9:2049", "7 1 udp6 :::700 mine")
 	if _, err := r.client().Add(t.Context(), control.Addition{Permanent: true, Endpoints: []endpoint.Document{
-		{Dialect: "onc", Program: 8, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 800},
+		{Dialect: "onc", Program: 8, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 800},
 	}}); err == nil || !strings.Contains(err.Error(), "cannot be kept: "+file+": changed by hand since it was read: send quaymaster SIGHUP first") {
 		t.Errorf("a permanent registration while the file is damaged: %v", err)
 	}
@@ -340,8 +340,8 @@ func TestUnchecked(t *testing.T) {
 	}
 	r := startReloading(t, Options{Liveness: "off", Grace: time.Second})
 	l, err := r.client().Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{
-		{Dialect: "onc", Program: 7, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
-		{Dialect: "onc", Program: 7, Version: 1, NetID: "udp", Address: "192.0.2.1", Port: 2000},
+		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
+		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "udp", Address: "192.0.2.1", Port: 2000},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +353,7 @@ func TestUnchecked(t *testing.T) {
 	}
 	// What a lease of a second outlives is not looked at.
 	if _, err := r.client().Add(t.Context(), control.Addition{TTL: 2, Endpoints: []endpoint.Document{
-		{Dialect: "onc", Program: 8, Version: 1, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
+		{Dialect: "onc", Program: 8, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 func (g *Registry) Add(c Claim, regs ...endpoint.Registration) ([]*endpoint.Registration, error) {
 	g.change.Lock()
 	defer g.change.Unlock()
-	p := plan{g: g, claim: &c, planned: map[exactKey]*endpoint.Registration{}, change: change{by: &c.Owner}}
+	p := plan{g: g, claim: &c, change: change{by: &c.Owner}}
 	defer func() { g.processes.drop(p.proc) }()
 	p.addAll(regs)
 	err := errors.Join(p.mistakes...)
@@ -40,8 +40,8 @@ func (g *Registry) Add(c Claim, regs ...endpoint.Registration) ([]*endpoint.Regi
 type plan struct {
 	g        *Registry
 	claim    *Claim
-	first    *endpoint.Registration              // that is to be added
-	planned  map[exactKey]*endpoint.Registration // what stands then where something was looked at
+	first    *endpoint.Registration                    // that is to be added
+	planned  map[endpoint.Place]*endpoint.Registration // what stands then where something was looked at; nil if there is one registration
 	standing []*endpoint.Registration
 	change   change
 	mistakes []error
@@ -70,13 +70,41 @@ func (p *plan) addAll(regs []endpoint.Registration) {
 	if p.claim.Evidence == endpoint.Process && len(regs) > 0 {
 		p.process()
 	}
+	if len(regs) > 1 {
+		p.planned = map[endpoint.Place]*endpoint.Registration{}
+	}
 	for i := range regs {
 		r := regs[i]
 		r.Owner, r.Own = p.claim.Owner, false
 		p.first = cmp.Or(p.first, &r)
 		p.add(&r)
 	}
+	if p.claim.Replace {
+		p.replace(regs)
+	}
 	p.count()
+}
+
+// replace plans the end of what has the interface, object and protocol sequence
+// of a registration that was asked for, and is not asked for.
+func (p *plan) replace(regs []endpoint.Registration) {
+	kept := map[endpoint.Place]bool{}
+	for i := range regs {
+		kept[regs[i].Place()] = true
+	}
+	for i := range regs {
+		r := &regs[i]
+		for stale := range p.g.family(r.UUID, func(s *endpoint.Registration) bool {
+			return s.Interface == r.Interface && s.Object == r.Object && s.ProtSeq == r.ProtSeq && !kept[s.Place()]
+		}) {
+			kept[stale.reg.Place()] = true // it ends once
+			if err := mayEnd(p.claim.Owner, stale.reg); err != nil {
+				p.mistake(r, err)
+				continue
+			}
+			p.change.end(stale, Removed)
+		}
+	}
 }
 
 func (p *plan) mistake(r *endpoint.Registration, err error) {
@@ -86,7 +114,9 @@ func (p *plan) mistake(r *endpoint.Registration, err error) {
 
 // stays plans that r stands in its place.
 func (p *plan) stays(r *endpoint.Registration) {
-	p.planned[keyOf(r.Interface, r.NetID)] = r
+	if p.planned != nil {
+		p.planned[r.Place()] = r
+	}
 	p.standing = append(p.standing, r)
 }
 
@@ -97,9 +127,12 @@ func (p *plan) add(r *endpoint.Registration) {
 		p.mistake(r, err)
 		return
 	}
-	k := keyOf(r.Interface, r.NetID)
-	named := p.planned[k] // twice; a row is judged and renewed once
-	stands := g.exact.get(k)
+	place := r.Place()
+	var named *endpoint.Registration // twice; a row is judged and renewed once
+	if p.planned != nil {
+		named = p.planned[place]
+	}
+	stands := g.at(&place)
 	there := named
 	if named == nil && stands != nil {
 		if holds, why := g.holds(stands); holds {
@@ -144,6 +177,9 @@ func (p *plan) renew(stands *row, r *endpoint.Registration) {
 		return
 	}
 	now := *stands.reg
+	if r.Dialect == endpoint.DCE && r.Annotation != "" { // where it is no part of what was registered
+		now.Annotation = r.Annotation
+	}
 	b := p.believeAgain(stands, &now)
 	if b.at = stands.at; now == *stands.reg && b == stands.belief {
 		p.stays(stands.reg)
@@ -184,7 +220,7 @@ func (p *plan) count() {
 	if more == 0 {
 		return
 	}
-	most, has := g.c.MaxRows, g.users[owner.UID]
+	most, has := g.c.MaxRows, g.users[owner]
 	for _, e := range p.change.ended {
 		if e.reg.Owner == owner {
 			has--
@@ -193,8 +229,8 @@ func (p *plan) count() {
 	if owner != endpoint.Superuser {
 		most -= most / 10
 		if has+more > g.c.MaxUserRows {
-			p.mistakes = append(p.mistakes, fmt.Errorf("%d more: %w: uid %d has %d registrations and may have %d",
-				more, ErrFull, owner.UID, has, g.c.MaxUserRows))
+			p.mistakes = append(p.mistakes, fmt.Errorf("%d more: %w: %s has %d registrations and may have %d",
+				more, ErrFull, titleOf(owner), has, g.c.MaxUserRows))
 			return
 		}
 	}

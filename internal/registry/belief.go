@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -22,7 +23,10 @@ type Claim struct {
 	// Evidence is Process, Lease or Permanent if that is asked for, and else
 	// zero: by a socket or, where none can be seen, by the process or a lease.
 	Evidence endpoint.Evidence
-	TTL      time.Duration // of a lease that is asked for
+	TTL      time.Duration // of a lease that is asked for; 0: as long as every lease
+	// Replace ends what has the DCE interface, object and protocol sequence of a
+	// registration and is not itself registered anew.
+	Replace bool
 }
 
 // A belief is what is known beyond the registration about its evidence.
@@ -47,10 +51,10 @@ func (p *plan) believe(r *endpoint.Registration) belief {
 		r.Evidence, b.proc = endpoint.Process, p.process()
 		return b
 	case endpoint.Lease:
-		r.Evidence, r.Until = endpoint.Lease, now.Add(c.TTL)
+		r.Evidence, r.Until = endpoint.Lease, now.Add(cmp.Or(c.TTL, g.c.Lease))
 		return b
 	}
-	b.elsewhere = c.Elsewhere || !g.ours(r.Endpoint)
+	b.elsewhere = c.Elsewhere || !g.visible(r.Endpoint)
 	switch {
 	case !g.looks():
 		r.Evidence = endpoint.Unchecked
@@ -72,6 +76,9 @@ func (p *plan) believe(r *endpoint.Registration) belief {
 
 // looks tells whether sockets are looked at.
 func (g *Registry) looks() bool { return g.c.Sockets != nil && !g.c.Unchecked }
+
+// visible tells whether the sockets at an endpoint can be seen, where they are.
+func (g *Registry) visible(e endpoint.Endpoint) bool { return e.NetID != 0 && g.ours(e) }
 
 func (g *Registry) ours(e endpoint.Endpoint) bool {
 	return !e.NetID.IsIP() || e.Addr.Addr().IsUnspecified() || g.c.Ours == nil || g.c.Ours(e.Addr.Addr())

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -72,14 +73,7 @@ func (g *Registry) commit(c *change) error {
 
 func (g *Registry) insert(r *row) {
 	g.rows[r.reg.ID] = r
-	g.exact.put(r)
-	k := programOf(r.reg)
-	l := g.programs[k]
-	if l == nil {
-		l = &list{by: inProgram}
-		g.programs[k] = l
-	}
-	l.push(r)
+	g.enter(r)
 	g.order.push(r)
 	g.processes.take(r.proc)
 	g.count(r.reg, 1)
@@ -87,12 +81,7 @@ func (g *Registry) insert(r *row) {
 
 func (g *Registry) remove(r *row) {
 	delete(g.rows, r.reg.ID)
-	g.exact.delete(keyOf(r.reg.Interface, r.reg.NetID))
-	k := programOf(r.reg)
-	l := g.programs[k]
-	if l.remove(r); l.first == nil {
-		delete(g.programs, k)
-	}
+	g.leave(r)
 	g.order.remove(r)
 	g.processes.drop(r.proc)
 	g.count(r.reg, -1)
@@ -109,14 +98,22 @@ func (g *Registry) renew(n renewal) {
 
 // count counts one row more or less, of its owner and at its port.
 func (g *Registry) count(r *endpoint.Registration, n int) {
-	if g.users[r.Owner.UID] += n; g.users[r.Owner.UID] == 0 {
-		delete(g.users, r.Owner.UID)
+	add(g.users, r.Owner, n)
+	if k, ok := portOf(r); ok {
+		add(g.held, k, n)
 	}
 	if isRestless(r) {
 		g.restless += n
 	}
 	if !r.Own { // whose sockets close with every connection, and are not looked at
 		g.ports.add(r.Endpoint, n)
+	}
+}
+
+// add adds n to the count of a key; what comes to 0 is left out.
+func add[K comparable](counts map[K]int, k K, n int) {
+	if counts[k] += n; counts[k] == 0 {
+		delete(counts, k)
 	}
 }
 
@@ -132,19 +129,41 @@ func isRestless(r *endpoint.Registration) bool {
 	return false
 }
 
-// Remove ends the registrations of an interface on some transports: all that
-// there are or, if one of them is not by's to change, none. It returns how many
-// ended; 0 is no error. The error joins a [RowError] for each that must stay, or
-// wraps [ErrStore].
+// Remove ends the registrations of an ONC program and version on some transports:
+// all that there are or, if one of them is not by's to change, none. It returns
+// how many ended; 0 is no error. The error joins a [RowError] for each that must
+// stay, or wraps [ErrStore].
 func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind.NetID) (int, error) {
+	places := make([]endpoint.Place, len(on))
+	for k, n := range on {
+		places[k] = endpoint.ProgramPlace(i, n)
+	}
+	return g.RemoveAt(by, places...)
+}
+
+// RemoveAt is [Registry.Remove] for the registrations at some places.
+func (g *Registry) RemoveAt(by endpoint.Owner, places ...endpoint.Place) (int, error) {
 	g.change.Lock()
 	defer g.change.Unlock()
 	var rows []*row
-	for _, n := range on {
-		if r := g.exact.get(keyOf(i, n)); r != nil && !slices.Contains(rows, r) {
+	for i := range places {
+		if r := g.at(&places[i]); r != nil && !slices.Contains(rows, r) {
 			rows = append(rows, r)
 		}
 	}
+	return g.endAll(by, rows)
+}
+
+// RemoveUUID is [Registry.Remove] for those registrations of DCE interfaces with
+// that UUID which wants is true of.
+func (g *Registry) RemoveUUID(by endpoint.Owner, uuid ndr.UUID, wants func(*endpoint.Registration) bool) (int, error) {
+	g.change.Lock()
+	defer g.change.Unlock()
+	return g.endAll(by, slices.Collect(g.family(uuid, wants)))
+}
+
+// endAll is end, and says how many.
+func (g *Registry) endAll(by endpoint.Owner, rows []*row) (int, error) {
 	if err := g.end(by, rows); err != nil {
 		return 0, err
 	}

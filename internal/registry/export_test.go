@@ -49,5 +49,5 @@ func (g *Registry) Held() (processes, uses int) {
 func (g *Registry) Rows(o endpoint.Owner) int {
 	g.change.Lock()
 	defer g.change.Unlock()
-	return g.users[o.UID]
+	return g.users[o]
 }

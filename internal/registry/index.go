@@ -15,8 +15,8 @@ type exactKey struct {
 	netid            rpcbind.NetID
 }
 
-// keyOf returns the key of an interface on a transport, which nothing has if
-// the interface is not one of ONC.
+// keyOf returns the key of an ONC program and version on a transport, of what is
+// no program one that nothing has.
 func keyOf(i endpoint.Interface, n rpcbind.NetID) exactKey {
 	if i.Dialect != endpoint.ONC {
 		return exactKey{}

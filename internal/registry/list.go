@@ -18,8 +18,8 @@ type link struct{ prev, next *row }
 type which uint8
 
 const (
-	inOrder   which = iota // the list of all rows
-	inProgram              // the list of one program on one transport
+	inOrder  which = iota // the list of all rows
+	inFamily              // the list of one ONC program on one transport, or of one DCE interface UUID
 )
 
 // A list holds rows in the order in which they came. Adding, removing and both

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // load fills the registry: the mapper's own rows, the permanent ones, and of
@@ -39,12 +38,11 @@ func (g *Registry) load() error {
 	return nil
 }
 
-// restore inserts a row that is stored already; one without an order is the youngest.
+// restore inserts a row that is stored already. It is the youngest, and keeps its
+// order if that says so.
 func (g *Registry) restore(r *row) {
-	if r.order == 0 {
-		r.order = g.last + 1
-	}
-	g.last = max(g.last, r.order)
+	r.order = max(r.order, g.last+1)
+	g.last = r.order
 	g.insert(r)
 	g.seq.Add(1)
 }
@@ -65,7 +63,7 @@ func (g *Registry) filed() ([]*row, error) {
 		if reg.Since.IsZero() {
 			reg.Since = time.Now()
 		}
-		if reg.Program != rpcbind.Program { // the mapper's own
+		if !reg.IsMapper() {
 			rows = append(rows, &row{reg: &reg})
 		}
 	}
@@ -86,7 +84,7 @@ func (g *Registry) Reload() error {
 	c := change{by: &by, filed: true}
 	same := map[*row]bool{}
 	for _, f := range filed {
-		r := g.exact.get(keyOf(f.reg.Interface, f.reg.NetID))
+		r := g.standing(f.reg)
 		switch {
 		case r != nil && isFiled(r.reg, f.reg):
 			same[r] = true

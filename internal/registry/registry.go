@@ -14,6 +14,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/socktable"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -74,27 +75,27 @@ type Registry struct {
 	// at, and reading what follows, needs nothing but this.
 	change    sync.Mutex // guards what follows
 	processes processes
-	users     map[uint32]int // rows by uid
-	last      uint64         // order of the youngest row
-	behind    bool           // the journal could not be written
-	restless  int            // rows that must be looked at even if no socket has changed
+	users     map[endpoint.Owner]int // rows
+	held      map[portKey]int        // rows
+	last      uint64                 // order of the youngest row
+	behind    bool                   // the journal could not be written
+	restless  int                    // rows that must be looked at even if no socket has changed
 
 	mu       sync.RWMutex // guards what follows; written with change held
 	rows     map[endpoint.ID]*row
 	exact    *index // of ONC
 	programs map[programKey]*list
-	order    list // all rows, oldest first
+	places   map[endpoint.Place]*row // of DCE
+	uuids    map[ndr.UUID]*list      // of DCE
+	order    list                    // all rows, oldest first
 	watchers map[*Watcher]struct{}
 }
 
-// programKey leads to the versions of a program on a transport.
+// programKey leads to the versions of an ONC program on a transport.
 type programKey struct {
-	dialect endpoint.Dialect
 	netid   rpcbind.NetID
 	program uint32
 }
-
-func programOf(r *endpoint.Registration) programKey { return programKey{r.Dialect, r.NetID, r.Program} }
 
 // New returns an empty registry in memory that believes what it is told.
 func New() *Registry {
@@ -119,10 +120,13 @@ func Open(c Config) (*Registry, error) {
 		c:         c,
 		hints:     make(chan struct{}, 1),
 		processes: processes{},
-		users:     map[uint32]int{},
+		users:     map[endpoint.Owner]int{},
+		held:      map[portKey]int{},
 		rows:      map[endpoint.ID]*row{},
 		exact:     newIndex(),
 		programs:  map[programKey]*list{},
+		places:    map[endpoint.Place]*row{},
+		uuids:     map[ndr.UUID]*list{},
 		order:     list{by: inOrder},
 		watchers:  map[*Watcher]struct{}{},
 	}
@@ -162,8 +166,8 @@ func (g *Registry) Close() error {
 // something of the rows may keep it while Seq stays.
 func (g *Registry) Seq() uint64 { return g.seq.Load() }
 
-// Locate returns where an interface listens on a transport; ok is false if it
-// is not registered there.
+// Locate returns where an ONC program and version listens on a transport; ok is
+// false if it is not registered there.
 func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (_ endpoint.Endpoint, ok bool) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -182,7 +186,7 @@ func (g *Registry) Locate(i endpoint.Interface, n rpcbind.NetID) (_ endpoint.End
 func (g *Registry) Latest(program uint32, n rpcbind.NetID) *endpoint.Registration {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if l := g.programs[programKey{endpoint.ONC, n, program}]; l != nil {
+	if l := g.programs[programKey{n, program}]; l != nil {
 		return l.last.reg
 	}
 	return nil
@@ -193,7 +197,7 @@ func (g *Registry) Latest(program uint32, n rpcbind.NetID) *endpoint.Registratio
 func (g *Registry) Versions(program uint32, n rpcbind.NetID) (low, high uint32, ok bool) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	l := g.programs[programKey{endpoint.ONC, n, program}]
+	l := g.programs[programKey{n, program}]
 	if l == nil {
 		return 0, 0, false
 	}

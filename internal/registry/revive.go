@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // loadJournal inserts the rows of the journal that hold, forgets the others, and
@@ -60,7 +59,7 @@ func (g *Registry) settle(r *row, rec *Record, ended bool, why Reason, b *batch)
 		b.gone = append(b.gone, rec.ID)
 		if ended {
 			g.counters.count(Event{Kind: Ended, Reason: why})
-			g.c.Log.Info("registration of an earlier run ended", "endpoint", r.reg.Endpoint, "program", r.reg.Program, "version", r.reg.Version, "why", why.String())
+			g.c.Log.Info("registration of an earlier run ended", "interface", r.reg.Interface, "endpoint", r.reg.Endpoint, "why", why.String())
 		}
 		return
 	}
@@ -77,8 +76,8 @@ func (g *Registry) settle(r *row, rec *Record, ended bool, why Reason, b *batch)
 // fits tells whether there is a place for a row of the journal. The registry of
 // the run before took care of that, but a permanent row may have come since.
 func (g *Registry) fits(r *row) bool {
-	return r.reg.Validate() == nil && !r.reg.Own && r.reg.Program != rpcbind.Program && r.reg.ID != 0 &&
-		r.reg.Evidence != endpoint.Permanent && g.exact.get(keyOf(r.reg.Interface, r.reg.NetID)) == nil
+	return r.reg.Validate() == nil && !r.reg.Own && !r.reg.IsMapper() && r.reg.ID != 0 &&
+		r.reg.Evidence != endpoint.Permanent && g.standing(r.reg) == nil
 }
 
 // revive returns the row of a record, as the present configuration believes it.

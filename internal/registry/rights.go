@@ -7,7 +7,6 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/socktable"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // Errors of changes; more is in the text around them.
@@ -30,9 +29,17 @@ type RowError struct {
 func (e *RowError) Error() string {
 	text := fmt.Sprintf("%s on %s: %v", e.Interface, e.Endpoint, e.Reason)
 	if e.Owner != nil {
-		text += fmt.Sprintf(" (owner: uid %d)", e.Owner.UID)
+		text += fmt.Sprintf(" (owner: %s)", titleOf(*e.Owner))
 	}
 	return text
+}
+
+// titleOf returns an owner for messages: a number, since who has which name is not known here.
+func titleOf(o endpoint.Owner) string {
+	if o.Host.IsValid() {
+		return o.Host.String()
+	}
+	return fmt.Sprintf("uid %d", o.UID)
 }
 
 func (e *RowError) Unwrap() error { return e.Reason }
@@ -47,8 +54,8 @@ func (g *Registry) mayAdd(c *Claim, r *endpoint.Registration) error {
 	if reason == nil && c.Owner != endpoint.Superuser {
 		reason = g.mayUserAdd(c, r)
 	}
-	if reason == nil && r.Dialect == endpoint.ONC && r.Program == rpcbind.Program {
-		reason = fmt.Errorf("%w: the program is the mapper's own", ErrRight)
+	if reason == nil && r.IsMapper() {
+		reason = fmt.Errorf("%w: the %s is the mapper's own", ErrRight, r.Kind())
 	}
 	if reason == nil {
 		return nil
@@ -66,6 +73,29 @@ func (g *Registry) mayUserAdd(c *Claim, r *endpoint.Registration) error {
 		return fmt.Errorf("%w: the program is reserved for %s", ErrRight, rootAnd(users))
 	case r.NetID.IsIP() && r.Addr.Port() < firstUnprivileged && !g.listens(c.Owner, r.Endpoint):
 		return fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
+	}
+	return g.portIsFree(c.Owner, r)
+}
+
+// portIsFree returns nil unless, in the other dialect, a port is registered at
+// which another user's socket listens: one host has one set of ports.
+func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error {
+	other, ok := portOf(r)
+	other.dialect = endpoint.ONC + endpoint.DCE - r.Dialect
+	if !ok || g.held[other] == 0 || !g.ours(r.Endpoint) {
+		return nil
+	}
+	for x := g.order.first; x != nil; x = x.links[inOrder].next {
+		if k, _ := portOf(x.reg); k != other || x.reg.Evidence != endpoint.Listening || !g.ours(x.reg.Endpoint) {
+			continue
+		}
+		uid := x.socketUID
+		if x.reg.Own { // whose socket is not looked at
+			uid = x.reg.Owner.UID
+		}
+		if uid != o.UID {
+			return fmt.Errorf("%w: uid %d listens at port %d, for %s", ErrRight, uid, other.port, x.reg.Interface)
+		}
 	}
 	return nil
 }
@@ -95,7 +125,7 @@ func sameAs(asked, standing *endpoint.Registration) error {
 	switch {
 	case asked.Endpoint != standing.Endpoint:
 		reason = fmt.Errorf("%w at %s", ErrConflict, standing.Endpoint)
-	case asked.Annotation != "" && asked.Annotation != standing.Annotation:
+	case asked.Dialect == endpoint.ONC && asked.Annotation != "" && asked.Annotation != standing.Annotation:
 		reason = fmt.Errorf("%w with annotation %q", ErrConflict, standing.Annotation)
 	default:
 		return nil

@@ -12,6 +12,8 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -30,13 +32,19 @@ const (
 // another way by the next version of the program.
 type text struct {
 	Dialect    endpoint.Dialect `json:"dialect"`
-	Program    uint32           `json:"program"`
-	Version    uint32           `json:"version"`
-	NetID      string           `json:"netid"`
+	Program    uint32           `json:"program,omitempty"`
+	Version    uint32           `json:"version,omitempty"`
+	UUID       ndr.UUID         `json:"uuid,omitzero"`
+	Major      uint16           `json:"major,omitempty"`
+	Minor      uint16           `json:"minor,omitempty"`
+	Object     ndr.UUID         `json:"object,omitzero"`
+	NetID      string           `json:"netid,omitempty"`
+	ProtSeq    string           `json:"protseq,omitempty"`
 	Addr       netip.AddrPort   `json:"addr,omitzero"`
 	Path       string           `json:"path,omitempty"`
 	Annotation string           `json:"annotation,omitempty"`
 	UID        uint32           `json:"uid"`
+	Host       netip.Addr       `json:"host,omitzero"`
 	Since      time.Time        `json:"since"`
 	Evidence   string           `json:"evidence"`
 	Until      *int64           `json:"until,omitempty"` // reading of CLOCK_MONOTONIC, ns
@@ -102,11 +110,16 @@ func encode(r *registry.Record, now moment) (row, error) {
 		return row{}, fmt.Errorf("%s: %w", r.ID, err)
 	}
 	t := text{
-		Dialect: r.Dialect, Program: r.Program, Version: r.Version,
-		NetID: r.NetID.String(), Addr: r.Addr, Path: r.Path,
-		Annotation: r.Annotation, UID: r.Owner.UID, Since: r.Since.UTC(),
+		Dialect: r.Dialect, Program: r.Program, Version: r.Version, UUID: r.UUID, Major: r.Major, Minor: r.Minor, Object: r.Object,
+		Addr: r.Addr, Path: r.Path,
+		Annotation: r.Annotation, UID: r.Owner.UID, Host: r.Owner.Host, Since: r.Since.UTC(),
 		Evidence: r.Evidence.String(), PID: r.PID, Order: r.Order,
 		Seen: r.Seen, SocketUID: r.SocketUID, Started: r.Started, Elsewhere: r.Elsewhere,
+	}
+	if r.ProtSeq != 0 { // which says the netid as well
+		t.ProtSeq = r.ProtSeq.String()
+	} else {
+		t.NetID = r.NetID.String()
 	}
 	if !r.Until.IsZero() {
 		until := now.reading(r.Until)
@@ -147,6 +160,18 @@ func (w row) check() error {
 // of an older state of the file, which no checksum of a single row tells.
 func (w row) weight() uint64 { return 1<<32 | uint64(binary.BigEndian.Uint32(w.value)) }
 
+// endpoint returns where the row listens; ok is false if there is no such transport.
+func (t *text) endpoint() (_ endpoint.Endpoint, ok bool) {
+	if t.ProtSeq != "" {
+		p, ok := epm.ParseProtSeq(t.ProtSeq)
+		e := endpoint.At(p, t.Addr)
+		e.Path = t.Path
+		return e, ok && t.NetID == ""
+	}
+	n, ok := rpcbind.ParseNetID(t.NetID)
+	return endpoint.Endpoint{NetID: n, Addr: t.Addr, Path: t.Path}, ok
+}
+
 // decode returns the record of a row.
 func decode(w row, now moment) (registry.Record, error) {
 	if err := w.check(); err != nil {
@@ -157,20 +182,21 @@ func decode(w row, now moment) (registry.Record, error) {
 		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
 	}
 	id := idOf(w.key)
-	netid, ok := rpcbind.ParseNetID(t.NetID)
+	at, ok := t.endpoint()
 	evidence, err := endpoint.ParseEvidence(t.Evidence)
 	switch {
 	case id == 0:
 		err = errors.New("id 0")
 	case !ok:
-		err = fmt.Errorf("unknown netid %q", t.NetID)
+		err = fmt.Errorf("unknown netid %q, protocol sequence %q", t.NetID, t.ProtSeq)
 	}
 	r := registry.Record{
 		Registration: endpoint.Registration{
 			ID:         id,
-			Interface:  endpoint.Interface{Dialect: t.Dialect, Program: t.Program, Version: t.Version},
-			Endpoint:   endpoint.Endpoint{NetID: netid, Addr: t.Addr, Path: t.Path},
-			Annotation: t.Annotation, Owner: endpoint.Owner{UID: t.UID},
+			Interface:  endpoint.Interface{Dialect: t.Dialect, Program: t.Program, Version: t.Version, UUID: t.UUID, Major: t.Major, Minor: t.Minor},
+			Endpoint:   at,
+			Object:     t.Object,
+			Annotation: t.Annotation, Owner: endpoint.Owner{UID: t.UID, Host: t.Host},
 			Since:    t.Since.Local(), // as what time.Now tells
 			Evidence: evidence, PID: t.PID,
 		},

@@ -14,9 +14,11 @@ const header = `# The permanent registrations of quaymaster. It writes this file
 # change: comments are not kept.
 #
 # To change it by hand, edit it, then send quaymaster SIGHUP. A row is an endpoint
-# of root's: program (a number or a name), version, netid (udp, tcp, udp6, tcp6,
-# local), address ('*' for every address of this host; the path of a local socket)
-# and port. It can have an annotation. Leave id and since out of a new row.
+# of root's. Of ONC: program (a number or a name), version, netid (udp, tcp, udp6,
+# tcp6, local), address ('*' for every address of this host; the path of a local
+# socket) and port. Of DCE: uuid (or a name), version ('1.0'), protseq (tcp, udp,
+# http with address and port; np, lrpc with path), object if there is one. Each can
+# have an annotation. Leave id and since out of a new row.
 
 `
 
@@ -33,12 +35,23 @@ func encode(rows []registry.Record) []byte {
 }
 
 func appendRow(b []byte, r *endpoint.Registration) []byte {
-	b = fmt.Appendf(b, "- {program: %d, version: %d, netid: %s, ", r.Program, r.Version, r.NetID)
+	what := programName(r.Program)
+	if r.Dialect == endpoint.DCE {
+		what = catalog.Builtin().InterfaceName(r.UUID, r.Major, r.Minor)
+		b = fmt.Appendf(b, "- {uuid: %s, version: '%d.%d', protseq: %s, ", r.UUID, r.Major, r.Minor, r.ProtSeq)
+		if !r.Object.IsNil() {
+			b = fmt.Appendf(b, "object: %s, ", r.Object)
+		}
+	} else {
+		b = fmt.Appendf(b, "- {program: %d, version: %d, netid: %s, ", r.Program, r.Version, r.NetID)
+	}
 	switch {
 	case r.NetID.IsIPv4():
 		b = fmt.Appendf(b, "address: %s, port: %d", r.Addr.Addr(), r.Addr.Port())
 	case r.NetID.IsIPv6():
 		b = fmt.Appendf(b, "address: %s, port: %d", quote(r.Addr.Addr().String()), r.Addr.Port())
+	case r.Dialect == endpoint.DCE:
+		b = fmt.Appendf(b, "path: %s", quote(r.Path))
 	default:
 		b = fmt.Appendf(b, "address: %s", quote(r.Path))
 	}
@@ -50,10 +63,15 @@ func appendRow(b []byte, r *endpoint.Registration) []byte {
 		b = fmt.Appendf(b, ", since: %s", r.Since.UTC().Format(time.RFC3339Nano))
 	}
 	b = append(b, '}')
-	if p, ok := catalog.Builtin().Program(r.Program); ok {
-		b = fmt.Appendf(b, " # %s", p.Name)
+	if what != "" {
+		b = fmt.Appendf(b, " # %s", what)
 	}
 	return append(b, '\n')
+}
+
+func programName(number uint32) string {
+	p, _ := catalog.Builtin().Program(number)
+	return p.Name
 }
 
 // quote returns printable text as YAML, where single quotes keep all but

@@ -2,10 +2,12 @@ package filestore
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -34,11 +36,11 @@ func parse(name string, text []byte, check func(*endpoint.Registration, int) err
 	var regs []endpoint.Registration
 	var mistakes config.Mistakes
 	for i := range rows {
-		if rows[i].Program == rpcbind.Program {
-			continue
-		}
 		m := file.Mistake(fmt.Sprintf("$[%d]", i), "")
 		reg, err := rows[i].registration()
+		if err == nil && reg.IsMapper() {
+			continue
+		}
 		if err == nil {
 			err = check(&reg, m.Line)
 		}
@@ -57,12 +59,16 @@ func parse(name string, text []byte, check func(*endpoint.Registration, int) err
 // A fileRow is an endpoint in a file: what [endpoint.Document] prints, with names
 // for programs, and without belief in what only the daemon can know.
 type fileRow struct {
-	Dialect    string      `yaml:"dialect"`
+	Dialect    string      `yaml:"dialect"` // empty: as the other keys say
 	Program    fileProgram `yaml:"program"`
-	Version    uint32      `yaml:"version"`
+	UUID       fileUUID    `yaml:"uuid"`
+	Version    fileVersion `yaml:"version"`
+	Object     string      `yaml:"object"`
 	NetID      string      `yaml:"netid"`
+	ProtSeq    string      `yaml:"protseq"`
 	Address    string      `yaml:"address"` // "*" is every address of the host
 	Port       uint16      `yaml:"port"`
+	Path       string      `yaml:"path"`
 	Annotation string      `yaml:"annotation"`
 	ID         fileID      `yaml:"id"`
 	Since      fileTime    `yaml:"since"`
@@ -77,18 +83,35 @@ type fileRow struct {
 // registration returns the registration that a row asks for.
 func (r *fileRow) registration() (endpoint.Registration, error) {
 	d := endpoint.Document{
-		Dialect: r.Dialect, Program: uint32(r.Program), Version: r.Version, NetID: r.NetID,
-		Address: r.Address, Port: r.Port, Annotation: r.Annotation,
+		Dialect: r.Dialect, Program: uint32(r.Program), UUID: string(r.UUID), Version: endpoint.Version(r.Version), Object: r.Object,
+		NetID: r.NetID, ProtSeq: r.ProtSeq, Address: r.Address, Port: r.Port, Path: r.Path, Annotation: r.Annotation,
 	}
-	if d.Dialect == "" {
+	switch {
+	case d.Dialect != "":
+	case d.UUID != "" || d.ProtSeq != "":
+		d.Dialect = endpoint.DCE.String()
+	default:
 		d.Dialect = endpoint.ONC.String()
 	}
-	if n, _ := rpcbind.ParseNetID(d.NetID); n.IsIP() && d.Address == "*" {
-		d.Address = endpoint.Everywhere(n).String()
+	if d.Address == "*" {
+		d.Address = everywhere(&d)
 	}
 	reg, err := d.Registration()
 	reg.ID, reg.Since = endpoint.ID(r.ID), time.Time(r.Since)
 	return reg, err
+}
+
+// everywhere returns the address that is every one of the host on d's transport,
+// or "*" where there is no such thing.
+func everywhere(d *endpoint.Document) string {
+	n, _ := rpcbind.ParseNetID(d.NetID)
+	if p, ok := epm.ParseProtSeq(d.ProtSeq); ok {
+		n = endpoint.At(p, netip.AddrPort{}).NetID
+	}
+	if !n.IsIP() {
+		return d.Address
+	}
+	return endpoint.Everywhere(n).String()
 }
 
 type fileProgram uint32
@@ -96,6 +119,24 @@ type fileProgram uint32
 func (p *fileProgram) UnmarshalText(b []byte) error {
 	n, err := ParseProgram(string(b))
 	*p = fileProgram(n)
+	return err
+}
+
+// A fileUUID is that of a DCE interface, as text, whatever name it was called by.
+type fileUUID string
+
+func (u *fileUUID) UnmarshalText(b []byte) error {
+	v, err := ParseUUID(string(b))
+	*u = fileUUID(v.String())
+	return err
+}
+
+// A fileVersion may look like a number, of which 1.10 is another than 1.1.
+type fileVersion endpoint.Version
+
+func (v *fileVersion) UnmarshalText(b []byte) error {
+	got, err := endpoint.ParseVersion(string(b))
+	*v = fileVersion(got)
 	return err
 }
 

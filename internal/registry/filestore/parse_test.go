@@ -16,7 +16,7 @@ import (
 )
 
 // comparable lets cmp compare addresses.
-var comparable = cmpopts.EquateComparable(netip.AddrPort{})
+var comparable = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})
 
 func at(n rpcbind.NetID, addr string) endpoint.Endpoint {
 	return endpoint.Endpoint{NetID: n, Addr: netip.MustParseAddrPort(addr)}
@@ -141,7 +141,7 @@ func TestParseMistakes(t *testing.T) {
   port: 65536
 - 7
 `, `f:1:13: [0].program: program "montd" is neither a number nor known; did you mean "mountd"?
-f:3:12: [1].version: want a number from 0 to 4294967295, found text "three"
+f:3:12: [1].version: version "three": want a number from 0 to 4294967295 for onc, MAJOR.MINOR such as 1.0 for dce
 f:5:3: unknown key "adress"; did you mean "address"?
 f:6:9: [1].port: want a number from 0 to 65535, found 65536
 f:7:3: [2]: want keys with values, found 7`},
@@ -159,7 +159,7 @@ f:7:3: [2]: want keys with values, found 7`},
 f:4:3: unknown netid "tpc": want udp, tcp, udp6, tcp6, local
 f:5:3: 0.0.0.0:0: port 0 cannot be registered
 f:9:4: local: path "*" does not begin with / or @
-f:10:4: unknown dialect "dce": want onc`},
+f:10:4: "" is no UUID such as 12345778-1234-abcd-ef00-0123456789ac`},
 		{"id and since", `[{"program": 7, "version": 1, "netid": "local", "address": "/x", "id": "5f0c9a31b2d"},
 {"program": 7, "version": 1, "netid": "local", "address": "/x", "since": "yesterday", "id": "\u001b[2J"},
 {"program": 7, "version": 1, "netid": "local", "address": "/x", "since": ""}]`,

@@ -12,7 +12,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // A Store is a [registry.Store] in a file, for rows whose evidence is Permanent.
@@ -126,9 +125,9 @@ func (s *Store) after(put []registry.Record, gone []endpoint.ID) ([]registry.Rec
 			rows = append(rows, r)
 		}
 	}
-	taken := map[place]endpoint.ID{}
+	taken := map[endpoint.Place]endpoint.ID{}
 	for i := range rows {
-		taken[placeOf(&rows[i].Registration)] = rows[i].ID
+		taken[rows[i].Place()] = rows[i].ID
 	}
 	for i := range put {
 		r := &put[i]
@@ -138,9 +137,9 @@ func (s *Store) after(put []registry.Record, gone []endpoint.ID) ([]registry.Rec
 		if err := storable(r); err != nil {
 			return nil, fmt.Errorf("%s on %s: %w", r.Interface, r.Endpoint, err)
 		}
-		p := placeOf(&r.Registration)
+		p := r.Place()
 		if id, ok := taken[p]; ok {
-			return nil, fmt.Errorf("%s on %s: %s has that program, version and transport", r.Interface, r.Endpoint, id)
+			return nil, fmt.Errorf("%s on %s: %s has that place", r.Interface, r.Endpoint, id)
 		}
 		taken[p] = r.ID
 		rows = append(rows, *r)
@@ -154,7 +153,7 @@ func storable(r *registry.Record) error {
 	switch {
 	case r.Evidence != endpoint.Permanent:
 		return fmt.Errorf("evidence %s: only permanent rows are kept in a file", r.Evidence)
-	case r.Own, r.Program == rpcbind.Program:
+	case r.Own, r.IsMapper():
 		return fmt.Errorf("the mapper's own rows are not kept in a file")
 	case r.Owner != endpoint.Superuser:
 		return fmt.Errorf("uid %d: only rows of root's are kept in a file", r.Owner.UID)
@@ -164,22 +163,14 @@ func storable(r *registry.Record) error {
 	return r.Validate()
 }
 
-// A place has one row.
-type place struct {
-	endpoint.Interface
-	netid rpcbind.NetID
-}
-
-func placeOf(r *endpoint.Registration) place { return place{r.Interface, r.NetID} }
-
 // decode returns the rows of a file.
 func decode(name string, text []byte) ([]registry.Record, error) {
-	places, ids := map[place]int{}, map[endpoint.ID]int{} // the lines where they are
+	places, ids := map[endpoint.Place]int{}, map[endpoint.ID]int{} // the lines where they are
 	regs, err := parse(name, text, func(r *endpoint.Registration, line int) error {
-		if first, ok := places[placeOf(r)]; ok {
-			return fmt.Errorf("%s on %s is on line %d already: keep one", r.Interface, r.NetID, first)
+		if first, ok := places[r.Place()]; ok {
+			return fmt.Errorf("%s on %s is on line %d already: keep one", r.Interface, r.Transport(), first)
 		}
-		places[placeOf(r)] = line
+		places[r.Place()] = line
 		if first, ok := ids[r.ID]; ok && r.ID != 0 {
 			return fmt.Errorf("id %s is on line %d already: leave it out here", r.ID, first)
 		}
@@ -192,7 +183,7 @@ func decode(name string, text []byte) ([]registry.Record, error) {
 	rows := make([]registry.Record, len(regs))
 	for i, r := range regs {
 		if r.ID == 0 {
-			r.ID = freeID(placeOf(&r), ids)
+			r.ID = freeID(r.Place(), ids)
 		}
 		r.Owner, r.Evidence = endpoint.Superuser, endpoint.Permanent
 		rows[i].Registration = r
@@ -202,13 +193,16 @@ func decode(name string, text []byte) ([]registry.Record, error) {
 
 // freeID returns an id for a place, and takes it. It is the same whenever the same
 // ids are taken: by a row, perhaps, that was at this place before somebody edited it.
-func freeID(p place, taken map[endpoint.ID]int) endpoint.ID {
-	var b [10]byte
-	b[0] = byte(p.Dialect)
-	binary.BigEndian.PutUint32(b[1:], p.Program)
-	binary.BigEndian.PutUint32(b[5:], p.Version)
-	b[9] = byte(p.netid)
-	sum := sha256.Sum256(b[:])
+func freeID(p endpoint.Place, taken map[endpoint.ID]int) endpoint.ID {
+	b := []byte{byte(p.Interface.Dialect)}
+	if p.Interface.Dialect == endpoint.ONC {
+		b = binary.BigEndian.AppendUint32(b, p.Interface.Program)
+		b = binary.BigEndian.AppendUint32(b, p.Interface.Version)
+		b = append(b, byte(p.Endpoint.NetID))
+	} else {
+		b = fmt.Append(b, p.Interface, p.Object, p.Endpoint)
+	}
+	sum := sha256.Sum256(b)
 	id := endpoint.ID(binary.BigEndian.Uint64(sum[:])) & endpoint.MaxID
 	for {
 		if _, ok := taken[id]; !ok && id != 0 {

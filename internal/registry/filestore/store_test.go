@@ -27,7 +27,7 @@ import (
 
 // order leaves to a store which numbers it has for the order of its rows.
 var order = cmp.Options{
-	cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(registry.Record{}, "Order"),
+	cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(registry.Record{}, "Order"),
 }
 
 // permanent returns a row; its number also makes its id and order.
@@ -110,9 +110,11 @@ func TestFile(t *testing.T) {
 # change: comments are not kept.
 #
 # To change it by hand, edit it, then send quaymaster SIGHUP. A row is an endpoint
-# of root's: program (a number or a name), version, netid (udp, tcp, udp6, tcp6,
-# local), address ('*' for every address of this host; the path of a local socket)
-# and port. It can have an annotation. Leave id and since out of a new row.
+# of root's. Of ONC: program (a number or a name), version, netid (udp, tcp, udp6,
+# tcp6, local), address ('*' for every address of this host; the path of a local
+# socket) and port. Of DCE: uuid (or a name), version ('1.0'), protseq (tcp, udp,
+# http with address and port; np, lrpc with path), object if there is one. Each can
+# have an annotation. Leave id and since out of a new row.
 
 - {program: 100005, version: 3, netid: tcp, address: 10.0.0.5, port: 20048, annotation: 'Ada''s mounts of fs1', id: '5f0c9a31b2d4', since: 2026-11-02T10:00:00Z} # mountd
 - {program: 536870913, version: 1, netid: udp6, address: '::', port: 2049, id: '000020000001', since: 2026-11-02T10:00:00.5Z}
@@ -378,7 +380,7 @@ func TestRefusedRows(t *testing.T) {
 	}
 	another := standing
 	another.ID++
-	says(t, "Write", s.Write([]registry.Record{another}, nil), path+": onc 7 version 1 on tcp 10.0.0.5:7: 000000000007 has that program, version and transport")
+	says(t, "Write", s.Write([]registry.Record{another}, nil), path+": onc 7 version 1 on tcp 10.0.0.5:7: 000000000007 has that place")
 	mapper := permanent(rpcbind.Program, rpcbind.TCP, "10.0.0.5:7")
 	says(t, "Write", s.Write([]registry.Record{mapper}, nil), path+": onc 100000 version 1 on tcp 10.0.0.5:7: the mapper's own rows are not kept in a file")
 	holds(t, s, path, standing)
