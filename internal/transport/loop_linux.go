@@ -20,11 +20,11 @@ type loop struct {
 	guard  *Guard
 	log    *slog.Logger
 	ln     net.Listener // owns lnFD, and is not the loop's
-	lnFD    int
-	home    uint64 // the network namespace of the listener
-	limits  limits
-	poll    *poll
-	conns   map[int]*conn // by descriptor
+	lnFD   int
+	home   uint64 // the network namespace of the listener
+	limits limits
+	poll   *poll
+	conns  map[int]*conn // by descriptor
 
 	now    time.Time     // when the loop last woke
 	asked  time.Duration // the same by the guard's clock; 0: not read yet
