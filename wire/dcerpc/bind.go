@@ -228,13 +228,13 @@ func ParseBindAck(h Header, pdu []byte) (BindAck, error) {
 
 // readAddr reads a port_any_t: a length that counts a NUL, which some servers leave out.
 func readAddr(r *ndr.Reader) string {
-	n := r.Uint16()
-	if n > MaxSecondaryAddr {
-		r.Fail(ndr.ErrTooLong)
+	p := r.Bytes(int(r.Uint16()))
+	if n := len(p); n > 0 && p[n-1] == 0 {
+		p = p[:n-1]
 	}
-	p := r.Bytes(int(n))
-	if len(p) > 0 && p[len(p)-1] == 0 {
-		p = p[:len(p)-1]
+	if len(p) >= MaxSecondaryAddr {
+		r.Fail(ndr.ErrTooLong)
+		return ""
 	}
 	return string(p)
 }

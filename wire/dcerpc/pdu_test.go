@@ -312,7 +312,7 @@ func TestBodiesThatFail(t *testing.T) {
 		{"255 transfer syntaxes announced", `05000b03 10000000 3400 0000 01000000 b810 b810 00000000 01 00 0000
 			0000 ff 00 0883afe11f5dc91191a408002b14a0fa 0300 0000`, "dcerpc: bind: ndr: offset 52: short data"},
 		{"255 results announced", "05000c03 10000000 2000 0000 01000000 b810 b810 00000000 0000 0000 ff 00 0000", "dcerpc: bind_ack: ndr: offset 32: short data"},
-		{"address of 65,535 bytes", "05000c03 10000000 2000 0000 01000000 b810 b810 00000000 ffff 0000 00 00 0000", "dcerpc: bind_ack: ndr: offset 26: length over the limit"},
+		{"address of 65,535 bytes", "05000c03 10000000 2000 0000 01000000 b810 b810 00000000 ffff 0000 00 00 0000", "dcerpc: bind_ack: ndr: offset 26: short data"},
 		{"255 versions announced", "05000d03 10000000 1300 0000 01000000 0400 ff", "dcerpc: bind_nak: ndr: offset 19: short data"},
 		{"token larger than the PDU", "05000003 10000000 1800 ffff 01000000 00000000 0000 0000", "dcerpc: auth trailer does not fit: token of 65535 bytes in a PDU of 24"},
 		{"token over the header", "05000003 10000000 2000 0900 01000000 00000000 0000 0000 0a05000000000000", "dcerpc: auth trailer does not fit: token of 9 bytes in a PDU of 32"},
@@ -500,6 +500,29 @@ func slicesOf(n int) []Context {
 		contexts[i].Transfers = make([]Syntax, 20)
 	}
 	return contexts
+}
+
+// An address is as long as it may be with the NUL that we write, whether or not
+// the peer wrote one.
+func TestSecondaryAddr(t *testing.T) {
+	for _, tt := range []struct {
+		length int
+		ok     bool
+	}{{MaxSecondaryAddr - 1, true}, {MaxSecondaryAddr, false}} {
+		m := BindAck{SecondaryAddr: strings.Repeat("x", tt.length)}
+		b := AppendBindAck(nil, Header{Label: ndr.LittleEndian}, m)
+		for _, length := range []int{tt.length + 1, tt.length} { // with and without the NUL
+			b[24], b[25] = byte(length), byte(length>>8)
+			h, err := ParseHeader(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := ParseBindAck(h, b)
+			if (err == nil) != tt.ok || err == nil && got.SecondaryAddr != m.SecondaryAddr || err != nil && !errors.Is(err, ndr.ErrTooLong) {
+				t.Errorf("address of %d bytes, length %d: %q, %v", tt.length, length, got.SecondaryAddr, err)
+			}
+		}
+	}
 }
 
 // The largest bind that fits is decoded and encoded.
