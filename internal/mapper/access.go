@@ -13,6 +13,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -21,19 +22,20 @@ import (
 // could have it sent much more than the question.
 const strangerReply = 24 + 4 + 48
 
-// SetDumpers says which networks may have everything told at once (DUMP, GETSTAT),
-// over UDP as well; nil: all, but other hosts not over UDP. This host always may.
-func (m *ONC) SetDumpers(networks *netipx.IPSet) { m.dumpers.Store(networks) }
+// SetDumpers says which networks may have everything told at once (DUMP, GETSTAT,
+// ept_lookup), over UDP as well; nil: all, but other hosts not over UDP. This host
+// always may.
+func (m *Shared) SetDumpers(networks *netipx.IPSet) { m.dumpers.Store(networks) }
 
-func (m *ONC) mayDump(q *question) bool {
-	return m.dumpers.Load() == nil || m.trusted(q)
+func (m *Shared) mayDump(c *transport.Call) bool {
+	return m.dumpers.Load() == nil || m.trusted(c)
 }
 
 // trusted tells whether who asks may have everything told over any transport:
 // this host and the networks that were named.
-func (m *ONC) trusted(q *question) bool {
-	from, networks := q.Client.Addr(), m.dumpers.Load()
-	return q.NetID == rpcbind.Local || networks != nil && networks.Contains(from) || m.Addresses.Ours(from)
+func (m *Shared) trusted(c *transport.Call) bool {
+	from, networks := c.Client.Addr(), m.dumpers.Load()
+	return c.NetID == rpcbind.Local || networks != nil && networks.Contains(from) || m.Addresses.Ours(from)
 }
 
 // tooLarge tells whether an answer of so many bytes may not be sent.
@@ -41,7 +43,7 @@ func (m *ONC) tooLarge(q *question, n int) bool {
 	if q.MaxReply == 0 || n <= strangerReply {
 		return false
 	}
-	return n > q.MaxReply || !m.trusted(q)
+	return n > q.MaxReply || !m.trusted(q.Call)
 }
 
 // Owners tells whose socket a call over loopback came from; *socktable.Table does.
@@ -54,8 +56,8 @@ type Owners interface {
 var errRemote = errors.New("only over the local socket or loopback")
 
 // claim returns who calls, as the kernel tells.
-func (m *ONC) claim(q *question) (registry.Claim, error) {
-	if p := q.Peer; p != nil {
+func (m *Shared) claim(call *transport.Call) (registry.Claim, error) {
+	if p := call.Peer; p != nil {
 		c := registry.Claim{Owner: endpoint.Owner{UID: p.UID}, PID: p.PID, Elsewhere: p.Elsewhere}
 		c.Process = func() (*process.Process, error) {
 			fd, err := p.PIDFD()
@@ -66,29 +68,30 @@ func (m *ONC) claim(q *question) (registry.Claim, error) {
 		}
 		return c, nil
 	}
-	if !q.Client.Addr().IsLoopback() {
+	if !call.Client.Addr().IsLoopback() {
 		return registry.Claim{}, errRemote
 	}
-	uid, err := m.owner(q)
-	if err != nil && m.TrustLowPorts && q.Client.Port() < privilegedPorts() {
+	uid, err := m.owner(call)
+	if err != nil && m.TrustLowPorts && call.Client.Port() < privilegedPorts() {
 		return registry.Claim{Owner: endpoint.Superuser}, nil
 	}
 	return registry.Claim{Owner: endpoint.Owner{UID: uid}}, err
 }
 
-func (m *ONC) owner(q *question) (uid uint32, err error) {
+// owner returns whose socket of this host a call came from.
+func (m *Shared) owner(c *transport.Call) (uid uint32, err error) {
 	switch {
 	case m.Owners == nil:
-		return 0, errors.New("the kernel cannot be asked who calls over loopback")
-	case q.NetID == rpcbind.TCP || q.NetID == rpcbind.TCP6:
-		uid, err = m.Owners.ConnectionOwner(q.Client, q.Server)
-		if err == nil && !q.Connected() { // what was found may be another connection
-			err = fmt.Errorf("the connection from %s has ended", q.Client)
+		return 0, errors.New("the kernel cannot be asked who calls from this host")
+	case c.NetID == rpcbind.TCP || c.NetID == rpcbind.TCP6:
+		uid, err = m.Owners.ConnectionOwner(c.Client, c.Server)
+		if err == nil && !c.Connected() { // what was found may be another connection
+			err = fmt.Errorf("the connection from %s has ended", c.Client)
 		}
 		return uid, err
 	}
-	uid, err = m.Owners.SenderOwner(q.Client)
-	if first := privilegedPorts(); err == nil && uid == endpoint.Superuser.UID && q.Client.Port() >= first {
+	uid, err = m.Owners.SenderOwner(c.Client)
+	if first := privilegedPorts(); err == nil && uid == endpoint.Superuser.UID && c.Client.Port() >= first {
 		// The sender may have closed its socket, and root have its port by now.
 		// Root's own clients send from ports that nobody else can have.
 		err = fmt.Errorf("over UDP root calls from ports below %d", first)

@@ -52,7 +52,7 @@ func open(t testing.TB, c registry.Config, o Owners) *ONC {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Close() })
-	return NewONC(Config{Registry: g, Addresses: hostAddresses(), Owners: o})
+	return NewONC(New(Config{Registry: g, Addresses: hostAddresses(), Owners: o}))
 }
 
 // watch returns a watcher that has had its snapshot.

@@ -99,7 +99,7 @@ func randomRows(b *testing.B, n int) (m *ONC, getPort, getAddr [][]byte) {
 		getPort = append(getPort, message(2, get, mapping(r.Program, r.Version, 17, 0)))
 		getAddr = append(getAddr, message(4, get, rpcb(r.Program, r.Version, "udp", "10.98.0.1.0.111")))
 	}
-	return NewONC(Config{Registry: g, Addresses: &t}), getPort, getAddr
+	return NewONC(New(Config{Registry: g, Addresses: &t})), getPort, getAddr
 }
 
 func BenchmarkAnswer(b *testing.B) {

@@ -1,9 +1,6 @@
 package mapper
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
@@ -12,7 +9,7 @@ import (
 
 // dump is DUMP of every version: all rows it can tell (RFC 1833, sections 2.2.1 and 3.2).
 func (m *ONC) dump(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
-	if !m.mayDump(q) {
+	if !m.mayDump(q.Call) {
 		return b, weak
 	}
 	if q.version == rpcbind.Version2 {
@@ -23,38 +20,17 @@ func (m *ONC) dump(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 	return b, oncrpc.Success
 }
 
-// A dump is the encoding of all rows, made when it is asked for and kept until a row changes.
-type dump struct {
-	registry *registry.Registry
-	encode   func(b []byte, r *endpoint.Registration) []byte
+// An encoder appends a row to a list, if it is one that the version can tell.
+type encoder func(b []byte, r *endpoint.Registration) []byte
 
-	latest atomic.Pointer[encoding]
-	making sync.Mutex // one at a time, so that many who ask after a change cost one encoding
-}
-
-type encoding struct {
-	seq  uint64 // of the registry when it was made
-	list []byte
-}
-
-// get returns the encoded list; it is shared and must not be changed.
-func (d *dump) get() []byte {
-	if e := d.latest.Load(); e != nil && e.seq == d.registry.Seq() {
-		return e.list
-	}
-	d.making.Lock()
-	defer d.making.Unlock()
-	if e := d.latest.Load(); e != nil && e.seq == d.registry.Seq() {
-		return e.list
-	}
-	rows, seq := d.registry.All()
-	e := &encoding{seq: seq, list: make([]byte, 0, 4+72*len(rows))}
+// encodeAll returns the encoded list of all rows, and the change it stands at.
+func encodeAll(g *registry.Registry, encode encoder) (list []byte, seq uint64) {
+	rows, seq := g.All()
+	list = make([]byte, 0, 4+72*len(rows))
 	for _, r := range rows {
-		e.list = d.encode(e.list, r)
+		list = encode(list, r)
 	}
-	e.list = rpcbind.AppendEnd(e.list)
-	d.latest.Store(e)
-	return e.list
+	return rpcbind.AppendEnd(list), seq
 }
 
 // appendMappings appends a row that version 2 can tell: TCP or UDP over IPv4.

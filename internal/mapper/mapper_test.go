@@ -128,7 +128,7 @@ func newRegistry(t testing.TB, rows ...endpoint.Registration) *registry.Registry
 // newMapper returns a mapper with its own rows and these.
 func newMapper(t testing.TB, rows ...endpoint.Registration) *ONC {
 	t.Helper()
-	return NewONC(Config{Registry: newRegistry(t, rows...), Addresses: hostAddresses()})
+	return NewONC(New(Config{Registry: newRegistry(t, rows...), Addresses: hostAddresses()}))
 }
 
 // message is a call of the mapper's program without a credential.

@@ -1,55 +1,31 @@
-// Package mapper answers "where is it" from the registry: versions 2, 3 and 4
-// of the port mapper protocol (RFC 1833).
 package mapper
 
 import (
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"go4.org/netipx"
-
-	"github.com/quaymaster/quaymaster/internal/hostaddr"
-	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// Config is what a port mapper is made of.
-type Config struct {
-	Registry  *registry.Registry
-	Addresses *hostaddr.Table // of this host: told to clients of servers that listen on all of them
-	Owners    Owners          // who calls over loopback; nil: that is not known
-	Log       *slog.Logger    // nil discards
-
-	// TrustLowPorts takes who calls over loopback from a port that needs
-	// privileges for root, where the kernel does not tell whose socket it is.
-	TrustLowPorts bool
-}
-
 // ONC is the port mapper, a [transport.Handler]. Answering lookups allocates nothing.
 type ONC struct {
-	Config
-	dumpers  atomic.Pointer[netipx.IPSet]
+	*Shared
 	ignored  atomic.Uint64
 	stats    stats
-	mappings dump // of version 2
-	rpcbs    dump // of versions 3 and 4
+	mappings latest[[]byte] // encoded for DUMP of version 2
+	rpcbs    latest[[]byte] // of versions 3 and 4
 }
 
 // NewONC returns a port mapper.
-func NewONC(c Config) *ONC {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+func NewONC(c *Shared) *ONC {
+	encoded := func(encode encoder) latest[[]byte] {
+		return latest[[]byte]{registry: c.Registry, make: func() ([]byte, uint64) { return encodeAll(c.Registry, encode) }}
 	}
-	return &ONC{
-		Config:   c,
-		mappings: dump{registry: c.Registry, encode: appendMappings},
-		rpcbs:    dump{registry: c.Registry, encode: appendRPCBs},
-	}
+	return &ONC{Shared: c, mappings: encoded(appendMappings), rpcbs: encoded(appendRPCBs)}
 }
 
 // Ignored returns how many messages were no calls and got no answer.

@@ -13,7 +13,7 @@ import (
 
 // set is SET of every version: the answer is whether the row stands now.
 func (m *ONC) set(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
-	claim, unknown := m.claim(q)
+	claim, unknown := m.claim(q.Call)
 	reg, err := m.asked(q)
 	switch {
 	case unknown != nil:
@@ -76,7 +76,7 @@ func (m *ONC) asked(q *question) (endpoint.Registration, error) {
 // unset is UNSET of every version. That nothing was registered is a success:
 // servers remove before they register.
 func (m *ONC) unset(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
-	claim, unknown := m.claim(q)
+	claim, unknown := m.claim(q.Call)
 	program, version, on, err := unsetArgs(q)
 	switch {
 	case unknown != nil:

@@ -93,7 +93,7 @@ func (t *tally[K]) each(f func(K, outcomes)) {
 // getStat is GETSTAT (RFC 1833, section 2.2.1).
 func (m *ONC) getStat(q *question, b []byte) ([]byte, oncrpc.AcceptStat) {
 	switch {
-	case !m.mayDump(q):
+	case !m.mayDump(q.Call):
 		return b, weak
 	case m.tooLarge(q, strangerReply+1): // as it always is: nothing is collected in vain
 		return b, oncrpc.SystemErr

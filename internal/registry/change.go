@@ -134,24 +134,34 @@ func isRestless(r *endpoint.Registration) bool {
 // how many ended; 0 is no error. The error joins a [RowError] for each that must
 // stay, or wraps [ErrStore].
 func (g *Registry) Remove(by endpoint.Owner, i endpoint.Interface, on ...rpcbind.NetID) (int, error) {
-	places := make([]endpoint.Place, len(on))
-	for k, n := range on {
-		places[k] = endpoint.ProgramPlace(i, n)
-	}
-	return g.RemoveAt(by, places...)
-}
-
-// RemoveAt is [Registry.Remove] for the registrations at some places.
-func (g *Registry) RemoveAt(by endpoint.Owner, places ...endpoint.Place) (int, error) {
 	g.change.Lock()
 	defer g.change.Unlock()
 	var rows []*row
-	for i := range places {
-		if r := g.at(&places[i]); r != nil && !slices.Contains(rows, r) {
+	for _, n := range on {
+		if r := g.exact.get(keyOf(i, n)); r != nil && !slices.Contains(rows, r) {
 			rows = append(rows, r)
 		}
 	}
 	return g.endAll(by, rows)
+}
+
+// RemoveAt ends the registrations at some places: all or, if one is not there or
+// not by's to change, none. The error is as of [Registry.RemoveID].
+func (g *Registry) RemoveAt(by endpoint.Owner, places ...endpoint.Place) error {
+	g.change.Lock()
+	defer g.change.Unlock()
+	var rows []*row
+	for i := range places {
+		p := &places[i]
+		r := g.at(p)
+		if r == nil {
+			return &RowError{Interface: p.Interface, Endpoint: p.Endpoint, Reason: ErrNotFound}
+		}
+		if !slices.Contains(rows, r) {
+			rows = append(rows, r)
+		}
+	}
+	return g.end(by, rows)
 }
 
 // RemoveUUID is [Registry.Remove] for those registrations of DCE interfaces with

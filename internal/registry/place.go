@@ -17,6 +17,13 @@ func (g *Registry) at(p *endpoint.Place) *row {
 	return g.places[*p]
 }
 
+// Has tells whether something is registered at a place.
+func (g *Registry) Has(p endpoint.Place) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.at(&p) != nil
+}
+
 // standing returns the row in the place of a registration, or nil.
 func (g *Registry) standing(r *endpoint.Registration) *row {
 	p := r.Place()

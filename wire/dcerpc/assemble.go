@@ -83,6 +83,9 @@ func (a *Assembler) AddResponse(h Header, m Response) (whole Response, ok bool, 
 	return Response{q.AllocHint, q.ContextID, m.CancelCount, q.Stub}, true, nil
 }
 
+// Held returns how many bytes of stubs are held, at most [MaxHeld].
+func (a *Assembler) Held() int { return a.held }
+
 // Drop forgets a call, if it is under way: after a co_cancel or orphaned.
 func (a *Assembler) Drop(callID uint32) {
 	if i := a.find(callID); i >= 0 {
