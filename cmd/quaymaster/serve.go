@@ -24,26 +24,32 @@ func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the port mapper, in rpcbind's place",
+		Short: "Run the port mapper of ONC RPC and the endpoint mapper of DCE/RPC",
 		Long: `Serve answers the port mapper's program, 100000, versions 2, 3 and 4, on port
-111 over TCP and UDP, IPv4 and IPv6, and on a local socket, where servers of
-this host register. It stays in the foreground and logs to standard error.
+111 over TCP and UDP, and the endpoint mapper's interface, e1af8308-…, version
+3.0, on port 135 over TCP; both over IPv4 and IPv6, and each on a local socket,
+where servers of this host register. It stays in the foreground and logs to
+standard error.
 
 It takes sockets from systemd (rpcbind.socket works as it is) and says READY=1
 when every socket answers. SIGHUP has the configuration file and the permanent
 registrations read again. SIGTERM and SIGINT end it.`,
 		Example: `  quaymaster serve --dev                        try it: loopback, no root
   quaymaster serve                              as root, when rpcbind is stopped
+  quaymaster serve --listen-dce none            the port mapper, on the network
   quaymaster serve --listen-onc 192.0.2.1       one address instead of all
-  quaymaster serve --listen-onc none            the local socket only`,
+  quaymaster serve --listen-onc none            the endpoint mapper, on the network`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runServe(cmd, &f) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&f.o.Dev, "dev", false, "development: loopback, port 1111, everything in the user's own state folder")
-	flags.StringArrayVar(&f.o.ListenONC, "listen-onc", nil, "`address` to answer on, TCP and UDP: 192.0.2.1, [2001:db8::1]:111, :111; repeatable; \"none\" for no network (default :111)")
+	flags.BoolVar(&f.o.Dev, "dev", false, "development: loopback, ports 1111 and 1135, everything in the user's own state folder")
+	flags.StringArrayVar(&f.o.ListenONC, "listen-onc", nil, "`address` of the port mapper, TCP and UDP: 192.0.2.1, [2001:db8::1]:111, :111; repeatable; \"none\" for no network (default :111)")
 	flags.StringVar(&f.o.ONCSocket, "onc-socket", "", "`path` of the local socket (default "+daemon.SystemONCSocket+"); an abstract one of that name stands beside it")
+	flags.StringArrayVar(&f.o.ListenDCE, "listen-dce", nil, "`address` of the endpoint mapper, TCP: as --listen-onc (default :135)")
+	flags.StringVar(&f.o.DCESocket, "dce-socket", "", "`path` of its local socket (default "+daemon.SystemDCESocket+")")
+	flags.StringArrayVar(&f.o.DCEInsert, "dce-insert", nil, "`who` may register with the endpoint mapper over the network: loopback, a network such as 192.0.2.0/24, or any; repeatable (default nobody)")
 	flags.StringVar(&f.o.Control, "control", "", "`path` of the control socket (default "+daemon.SystemControl+")")
 	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags override it")
 	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open (default quaymaster, if root starts it and there is one)")
@@ -77,6 +83,9 @@ func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
 	for name, set := range map[string]func(){
 		"listen-onc":     func() { o.ListenONC = f.o.ListenONC },
 		"onc-socket":     func() { o.ONCSocket = f.o.ONCSocket },
+		"listen-dce":     func() { o.ListenDCE = f.o.ListenDCE },
+		"dce-socket":     func() { o.DCESocket = f.o.DCESocket },
+		"dce-insert":     func() { o.DCEInsert = f.o.DCEInsert },
 		"control":        func() { o.Control = f.o.Control },
 		"user":           func() { o.User = f.o.User },
 		"state":          func() { o.State = f.o.State },
@@ -117,12 +126,17 @@ func self() string {
 }
 
 // printDev tells a newcomer where the development daemon is and what to try.
-func printDev(w io.Writer, dir string, where []string, control string) {
+func printDev(w io.Writer, dir string, onc, dce []string, control string) {
 	fmt.Fprintf(w, "quaymaster %s  development mode: loopback only, nothing outside %s\n", version, home(dir))
-	fmt.Fprintf(w, "  rpcbind   %s\n", strings.Join(where, " · "))
-	fmt.Fprintf(w, "  control   %s\n", home(control))
+	for _, line := range []struct {
+		what  string
+		where []string
+	}{{"rpcbind", onc}, {"endpoint mapper", dce}, {"control", []string{home(control)}}} {
+		fmt.Fprintf(w, "  %-15s  %s\n", line.what, strings.Join(line.where, " · "))
+	}
 	fmt.Fprintf(w, "try, in another terminal:\n")
 	fmt.Fprintf(w, "  %s endpoints --dev\n", self())
 	fmt.Fprintf(w, "  %s endpoints add onc 0x20000001 1 tcp 127.0.0.1:8000 --ttl 1h --dev\n", self())
+	fmt.Fprintf(w, "  %s endpoints add dce winreg 1.0 tcp 127.0.0.1:8001 --ttl 1h --dev\n", self())
 	fmt.Fprintf(w, "  %s endpoints --dev --watch\n", self())
 }

@@ -47,10 +47,10 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 	defer stop()
 	return daemon.Run(ctx, o, env, log, reloads(ctx, cmd, f, o, log), func(l daemon.Listening) {
 		if o.Dev {
-			printDev(os.Stdout, o.StateDir, places(l), l.Control)
+			printDev(os.Stdout, o.StateDir, places(l.ONC), places(l.DCE), l.Control)
 			return
 		}
-		log.Info("serving", "version", version, "onc", places(l), "control", l.Control)
+		log.Info("serving", "version", version, "onc", places(l.ONC), "dce", places(l.DCE), "control", l.Control)
 	})
 }
 
@@ -94,12 +94,12 @@ func reread(cmd *cobra.Command, f *serveFlags, old daemon.Options, log *slog.Log
 	return o
 }
 
-// places returns where the port mapper answers, for people: each address once,
+// places returns where a mapper answers, for people: each address once,
 // with its transports.
-func places(l daemon.Listening) []string {
+func places(bound []daemon.Bound) []string {
 	var all []string
 	index := map[string]int{}
-	for _, b := range l.Bound {
+	for _, b := range bound {
 		if b.Network == "unix" {
 			if !strings.HasPrefix(b.Path, "@") { // goes without saying
 				all = append(all, home(b.Path))

@@ -17,8 +17,8 @@ import (
 const firstPassed = 3
 
 // passedSockets takes the sockets that a service manager opened for us: the
-// control socket is known by its name "control" or its path, every other one
-// by what it is.
+// control socket is known by its name "control" or its path, the endpoint mapper's
+// by the name "epmapper", their port or path, and every other is the port mapper's.
 func passedSockets(env Environment, o *Options, log *slog.Logger) (*sockets, error) {
 	s := &sockets{}
 	if pid, err := strconv.Atoi(env.ListenPID); err != nil || pid != os.Getpid() {
@@ -65,12 +65,24 @@ func (s *sockets) take(fd int, name string, o *Options) error {
 	if err != nil {
 		return err
 	}
-	if s.control == nil && ln.Addr().Network() == "unix" && (name == "control" || ln.Addr().String() == o.control()) {
+	switch local := ln.Addr().Network() == "unix"; {
+	case s.control == nil && local && (name == "control" || ln.Addr().String() == o.control()):
 		s.control = ln
-		return nil
+	case name == "epmapper", local && ln.Addr().String() == o.dceSocket(), !local && isPortOf(&dceDoor, o, ln):
+		s.dce = append(s.dce, ln)
+	default:
+		s.streams = append(s.streams, ln)
 	}
-	s.streams = append(s.streams, ln)
 	return nil
+}
+
+// isPortOf tells whether a listener has a port that a mapper would listen on.
+func isPortOf(d *door, o *Options, ln net.Listener) bool {
+	addrs, err := d.addresses(o)
+	tcp, ok := ln.Addr().(*net.TCPAddr)
+	return err == nil && ok && slices.ContainsFunc(append(addrs, d.defaultAddresses(o)...), func(a listenAddr) bool {
+		return int(a.Port()) == tcp.Port
+	})
 }
 
 func (s *sockets) takeDatagrams(f *os.File) error {
@@ -90,18 +102,18 @@ func (s *sockets) takeDatagrams(f *os.File) error {
 
 // anyIP tells whether a TCP or UDP socket is there.
 func (s *sockets) anyIP() bool {
-	return slices.ContainsFunc(s.bound(), func(b Bound) bool { return b.Addr.IsValid() })
+	return slices.ContainsFunc(append(s.bound(), s.boundDCE()...), func(b Bound) bool { return b.Addr.IsValid() })
 }
 
-// has tells whether a TCP or UDP socket at an address is there.
-func (s *sockets) has(network string, a netip.AddrPort) bool {
-	return slices.ContainsFunc(s.bound(), func(b Bound) bool {
+// has tells whether a TCP or UDP socket at an address is among those.
+func has(bound []Bound, network string, a netip.AddrPort) bool {
+	return slices.ContainsFunc(bound, func(b Bound) bool {
 		both := b.DualStack && a == netip.AddrPortFrom(netip.IPv4Unspecified(), b.Addr.Port())
 		return b.Network == network && (b.Addr == a || both)
 	})
 }
 
-// atPath tells whether a listener at a path or abstract name is there.
-func (s *sockets) atPath(path string) bool {
-	return slices.Contains(s.bound(), Bound{Network: "unix", Path: path})
+// atPath tells whether a listener at a path or abstract name is among those.
+func atPath(bound []Bound, path string) bool {
+	return slices.Contains(bound, Bound{Network: "unix", Path: path})
 }

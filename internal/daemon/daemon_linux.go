@@ -23,8 +23,9 @@ type Environment struct {
 
 // Listening is where a running daemon answers.
 type Listening struct {
-	Bound   []Bound
-	Control string // path of the control socket
+	ONC     []Bound // the port mapper
+	DCE     []Bound // the endpoint mapper
+	Control string  // path of the control socket
 }
 
 // Run serves until ctx is cancelled and returns nil, or an error if it could
@@ -50,7 +51,8 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 		return err
 	}
 	defer s.close()
-	own := ownRows(s.bound(), endpoint.Owner{UID: uint32(os.Getuid())})
+	self := endpoint.Owner{UID: uint32(os.Getuid())}
+	own := append(ownRows(s.bound(), self), ownDCE(s.boundDCE(), self)...)
 	if err := account.settle(&o, o.files(), log); err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 	defer p.close()
 	p.apply(&o)
 	return serve(ctx, s, p, reload, func() {
-		ready(Listening{Bound: s.bound(), Control: s.control.Addr().String()})
+		ready(Listening{ONC: s.bound(), DCE: s.boundDCE(), Control: s.control.Addr().String()})
 		notify(env.NotifySocket, "READY=1", log)
 	}, func() {
 		notify(env.NotifySocket, "STOPPING=1", log)
@@ -98,6 +100,10 @@ func serve(ctx context.Context, s *sockets, p *parts, reload <-chan Options, rea
 	streams := transport.StreamServer{Handler: p.onc, Guard: p.guard, Log: p.log}
 	for _, ln := range s.streams {
 		run(func(ctx context.Context) error { return streams.Serve(ctx, ln) })
+	}
+	pdus := transport.StreamServer{Framing: transport.PDUs, Sessions: p.dce.Session, Guard: p.guard, Log: p.log}
+	for _, ln := range s.dce {
+		run(func(ctx context.Context) error { return pdus.Serve(ctx, ln) })
 	}
 	datagrams := transport.DatagramServer{Handler: p.onc, Guard: p.guard, Log: p.log}
 	for _, conn := range s.datagrams {

@@ -1,4 +1,4 @@
-// Package daemon builds the port mapper out of its parts and runs it: it opens
+// Package daemon builds the mappers out of their parts and runs them: it opens
 // every socket, hands each to the part that answers there, and ends them together.
 package daemon
 
@@ -16,6 +16,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -24,6 +25,8 @@ import (
 type Options struct {
 	ListenONC []string `yaml:"listen_onc"` // addresses with or without port, or the one word "none"; default every address, port 111
 	ONCSocket string   `yaml:"onc_socket"` // path of the local socket; its abstract twin has the same name
+	ListenDCE []string `yaml:"listen_dce"` // as ListenONC, for the endpoint mapper; default every address, port 135
+	DCESocket string   `yaml:"dce_socket"` // path of its local socket
 	Control   string   `yaml:"control"`    // path of the control socket
 	User      string   `yaml:"user"`       // account to run as once every socket is open; default: the one that started it
 	KeepGoing bool     `yaml:"keep_going"` // serve what can be opened when something cannot
@@ -36,6 +39,9 @@ type Options struct {
 	Grace         time.Duration       `yaml:"grace"`           // how long nothing may listen yet at what is registered; default 10s
 	TrustLowPorts bool                `yaml:"trust_low_ports"` // take callers over loopback from privileged ports for root where the kernel does not tell
 	Reserved      map[string][]string `yaml:"reserved"`        // users, beside root, who may register a program; default DefaultReserved
+	DCEInsert     []string            `yaml:"dce_insert"`      // who may register over the network: "loopback", networks, "any"; default nobody
+	DCEAddress    string              `yaml:"dce_address"`     // IPv4 address told of servers that listen everywhere; default the one that the client called
+	DCELookupEnd  string              `yaml:"dce_lookup_end"`  // of a dump in parts: status (default), handle
 	Networks      Networks            `yaml:"networks"`        // who may ask; read again on SIGHUP
 	Limits        Limits              `yaml:"limits"`          // read again on SIGHUP; zeros are DefaultLimits
 
@@ -46,6 +52,7 @@ type Options struct {
 // Paths of the system's daemon.
 const (
 	SystemONCSocket     = "/run/rpcbind.sock"
+	SystemDCESocket     = "/run/quaymaster/epmapper.sock"
 	SystemControl       = "/run/quaymaster/control.sock"
 	SystemState         = "/run/quaymaster/registry.db"
 	SystemPermanentFile = "/var/lib/quaymaster/permanent.yaml"
@@ -58,8 +65,19 @@ const inMemory = "memory"
 // that keeps its sockets in dir.
 func DevControl(dir string) string { return filepath.Join(dir, "control.sock") }
 
-// devPort is the development daemon's port, for the port mapper's 111.
-const devPort = 1111
+// A door is where one of the mappers listens on the network.
+type door struct {
+	listen  func(*Options) []string // what the administrator chose
+	flag    string
+	key     string // in the configuration
+	port    uint16
+	devPort uint16 // the development daemon's
+}
+
+var (
+	oncDoor = door{func(o *Options) []string { return o.ListenONC }, "--listen-onc", "listen_onc", rpcbind.Port, 1111}
+	dceDoor = door{func(o *Options) []string { return o.ListenDCE }, "--listen-dce", "listen_dce", epm.Port, 1135}
+)
 
 // Load reads a configuration file's text. Errors are those of package config.
 func Load(name string, text []byte) (Options, error) {
@@ -74,10 +92,19 @@ func Load(name string, text []byte) (Options, error) {
 			mistakes = append(mistakes, f.Mistake(path, "%v", err))
 		}
 	}
-	for i, a := range o.ListenONC {
-		_, err := o.parseListen(a)
-		note(fmt.Sprintf("$.listen_onc[%d]", i), err)
+	for _, d := range []door{oncDoor, dceDoor} {
+		for i, a := range d.listen(&o) {
+			_, err := d.parse(&o, a)
+			note(fmt.Sprintf("$.%s[%d]", d.key, i), err)
+		}
 	}
+	for i, text := range o.DCEInsert {
+		note(fmt.Sprintf("$.dce_insert[%d]", i), (&inserters{}).add(text))
+	}
+	_, err = o.dceAddress()
+	note("$.dce_address", err)
+	_, err = o.endWithHandle()
+	note("$.dce_lookup_end", err)
 	_, err = o.Level()
 	note("$.log_level", err)
 	_, err = o.JSON()
@@ -101,11 +128,15 @@ func Load(name string, text []byte) (Options, error) {
 
 // Check returns an error for each option that cannot be meant.
 func (o *Options) Check() error {
-	_, addresses := o.addresses()
+	_, addresses := oncDoor.addresses(o)
+	_, dceAddresses := dceDoor.addresses(o)
+	_, inserters := o.inserters()
+	_, dceAddress := o.dceAddress()
+	_, endWithHandle := o.endWithHandle()
 	_, level := o.Level()
 	_, format := o.JSON()
 	_, liveness := o.unchecked()
-	return errors.Join(addresses, level, format, liveness, o.checkGrace())
+	return errors.Join(addresses, dceAddresses, inserters, dceAddress, endWithHandle, level, format, liveness, o.checkGrace())
 }
 
 // unchecked tells whether owners are believed without looking.
@@ -159,22 +190,23 @@ func (o *Options) JSON() (bool, error) {
 // none as the only address: do not listen on the network.
 const none = "none"
 
-// A listenAddr is one address to open for TCP and UDP.
+// A listenAddr is one address to open.
 type listenAddr struct {
 	netip.AddrPort
 	chosen bool // by the administrator, so that it must not be left out
 }
 
-// addresses returns what to open for the port mapper.
-func (o *Options) addresses() ([]listenAddr, error) {
-	if len(o.ListenONC) == 0 {
-		return o.defaultAddresses(), nil
+// addresses returns what to open.
+func (d *door) addresses(o *Options) ([]listenAddr, error) {
+	chosen := d.listen(o)
+	if len(chosen) == 0 {
+		return d.defaultAddresses(o), nil
 	}
 	var all []listenAddr
-	for _, text := range o.ListenONC {
-		addrs, err := o.parseListen(text)
+	for _, text := range chosen {
+		addrs, err := d.parse(o, text)
 		if err != nil {
-			return nil, fmt.Errorf("--listen-onc %s: %w", text, err)
+			return nil, fmt.Errorf("%s %s: %w", d.flag, text, err)
 		}
 		for _, a := range addrs {
 			all = append(all, listenAddr{a, true})
@@ -183,34 +215,34 @@ func (o *Options) addresses() ([]listenAddr, error) {
 	return all, nil
 }
 
-func (o *Options) defaultAddresses() []listenAddr {
+func (d *door) defaultAddresses(o *Options) []listenAddr {
 	if o.Dev {
 		return []listenAddr{
-			{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), devPort), false},
-			{netip.AddrPortFrom(netip.IPv6Loopback(), devPort), false},
+			{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), d.devPort), false},
+			{netip.AddrPortFrom(netip.IPv6Loopback(), d.devPort), false},
 		}
 	}
 	return []listenAddr{
-		{netip.AddrPortFrom(netip.IPv4Unspecified(), rpcbind.Port), false},
-		{netip.AddrPortFrom(netip.IPv6Unspecified(), rpcbind.Port), false},
+		{netip.AddrPortFrom(netip.IPv4Unspecified(), d.port), false},
+		{netip.AddrPortFrom(netip.IPv6Unspecified(), d.port), false},
 	}
 }
 
-// parseListen reads one of the addresses to listen on; none is no address.
-func (o *Options) parseListen(s string) ([]netip.AddrPort, error) {
+// parse reads one of the addresses to listen on; none is no address.
+func (d *door) parse(o *Options, s string) ([]netip.AddrPort, error) {
 	switch {
 	case s != none:
-		return parseListen(s)
-	case len(o.ListenONC) > 1:
+		return parseListen(s, d.port)
+	case len(d.listen(o)) > 1:
 		return nil, fmt.Errorf("%q goes with no other address", none)
 	}
 	return nil, nil
 }
 
 // parseListen reads ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT, the last
-// meaning every address of both families. The port is 111 unless given; 0 lets
-// the kernel choose.
-func parseListen(s string) ([]netip.AddrPort, error) {
+// meaning every address of both families. The port is the usual one unless given;
+// 0 lets the kernel choose.
+func parseListen(s string, usual uint16) ([]netip.AddrPort, error) {
 	if port, ok := strings.CutPrefix(s, ":"); ok && !strings.Contains(port, ":") {
 		p, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
@@ -225,9 +257,9 @@ func parseListen(s string) ([]netip.AddrPort, error) {
 	if err != nil {
 		addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 		if err != nil {
-			return nil, fmt.Errorf("%q is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111", s)
+			return nil, fmt.Errorf("%q is no address: want 192.0.2.1, 192.0.2.1:%d, [2001:db8::1]:%d or :%d", s, usual, usual, usual)
 		}
-		a = netip.AddrPortFrom(addr, rpcbind.Port)
+		a = netip.AddrPortFrom(addr, usual)
 	}
 	if a.Addr().Is4In6() {
 		return nil, fmt.Errorf("%q: write the IPv4 address as %s", s, a.Addr().Unmap())
@@ -253,6 +285,16 @@ func (o *Options) oncSocket() string {
 	return SystemONCSocket
 }
 
+func (o *Options) dceSocket() string {
+	switch {
+	case o.DCESocket != "":
+		return absolute(o.DCESocket)
+	case o.Dev:
+		return filepath.Join(o.StateDir, "epmapper.sock")
+	}
+	return SystemDCESocket
+}
+
 func (o *Options) state() string {
 	switch {
 	case o.State == inMemory:
@@ -267,7 +309,7 @@ func (o *Options) state() string {
 
 // files returns the paths that the daemon makes and removes while it runs.
 func (o *Options) files() []string {
-	files := []string{o.oncSocket(), o.control(), o.permanentFile()}
+	files := []string{o.oncSocket(), o.dceSocket(), o.control(), o.permanentFile()}
 	if state := o.state(); state != "" {
 		files = append(files, state, state+".log")
 	}

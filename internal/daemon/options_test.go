@@ -55,7 +55,7 @@ func TestParseListen(t *testing.T) {
 		{"::ffff:192.0.2.1", nil, `"::ffff:192.0.2.1": write the IPv4 address as 192.0.2.1`},
 		{"[::ffff:192.0.2.1]:111", nil, `"[::ffff:192.0.2.1]:111": write the IPv4 address as 192.0.2.1`},
 	} {
-		got, err := parseListen(tt.text)
+		got, err := parseListen(tt.text, 111)
 		if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})); diff != "" || errorText(err) != tt.err {
 			t.Errorf("parseListen(%q) = %v, %v, want %v, %s", tt.text, got, err, tt.want, tt.err)
 		}
@@ -171,7 +171,7 @@ func TestDefaultAddresses(t *testing.T) {
 		{Options{ListenONC: []string{"192.0.2.1"}}, "192.0.2.1:111!"},
 		{Options{ListenONC: []string{":1", "192.0.2.1"}}, "0.0.0.0:1! [::]:1! 192.0.2.1:111!"},
 	} {
-		addrs, err := tt.o.addresses()
+		addrs, err := oncDoor.addresses(&tt.o)
 		var got []string
 		for _, a := range addrs {
 			text := a.String()

@@ -5,10 +5,11 @@ import (
 	"strings"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// A Bound is an address that the port mapper answers on.
+// A Bound is an address that a mapper answers on.
 type Bound struct {
 	Network string         // tcp, udp, unix
 	Addr    netip.AddrPort // of tcp and udp
@@ -43,6 +44,23 @@ func ownRows(bound []Bound, owner endpoint.Owner) []endpoint.Registration {
 			}
 			rows = append(rows, endpoint.Registration{
 				Interface: endpoint.Program(rpcbind.Program, v), Endpoint: e, Owner: owner, Own: true,
+			})
+		}
+	}
+	return rows
+}
+
+// ownDCE returns the endpoint mapper's own registrations: one for each IPv4 address,
+// of which those of IPv6 have no tower.
+func ownDCE(bound []Bound, owner endpoint.Owner) []endpoint.Registration {
+	var rows []endpoint.Registration
+	for _, b := range bound {
+		for _, e := range b.endpoints() {
+			if e.NetID != rpcbind.TCP {
+				continue
+			}
+			rows = append(rows, endpoint.Registration{
+				Interface: endpoint.FromSyntax(epm.Interface), Endpoint: endpoint.At(epm.TCP, e.Addr), Owner: owner, Own: true,
 			})
 		}
 	}

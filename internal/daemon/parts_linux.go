@@ -25,7 +25,9 @@ type parts struct {
 	kernel    *socktable.Table // nil if the kernel cannot be asked
 	registry  *registry.Registry
 	guard     *transport.Guard
+	mappers   *mapper.Shared
 	onc       *mapper.ONC
+	dce       *mapper.DCE
 	control   *control.Server
 	log       *slog.Logger
 }
@@ -60,13 +62,31 @@ func assemble(o *Options, own []endpoint.Registration, log *slog.Logger) (*parts
 	}
 	p.guard = transport.NewGuard(transport.Rules{})
 	p.guard.ThisHost = p.addresses.Ours
-	onc := mapper.Config{Registry: p.registry, Addresses: p.addresses, TrustLowPorts: o.TrustLowPorts, Log: log}
+	shared := mapper.Config{Registry: p.registry, Addresses: p.addresses, TrustLowPorts: o.TrustLowPorts, Log: log}
 	if p.kernel != nil {
-		onc.Owners = p.kernel
+		shared.Owners = p.kernel
 	}
-	p.onc = mapper.NewONC(onc)
+	p.mappers = mapper.New(shared)
+	p.onc = mapper.NewONC(p.mappers)
+	dce, err := o.dce(log)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	p.dce = mapper.NewDCE(p.mappers, dce)
 	p.control = &control.Server{Registry: p.registry, Counters: p.counters, Log: log}
 	return p, nil
+}
+
+// dce returns what only the endpoint mapper has.
+func (o *Options) dce(log *slog.Logger) (mapper.DCEConfig, error) {
+	who, err1 := o.inserters()
+	address, err2 := o.dceAddress()
+	withHandle, err3 := o.endWithHandle()
+	if who.any {
+		log.Warn("every host that reaches this one may register with the endpoint mapper", "option", "dce_insert: any")
+	}
+	return mapper.DCEConfig{InsertLoopback: who.loopback, Insert: who.set(), Address: address, EndWithHandle: withHandle}, errors.Join(err1, err2, err3)
 }
 
 // openStores opens the journal and the file of permanent registrations.
@@ -112,7 +132,7 @@ func (p *parts) apply(o *Options) {
 		Connections: int(l.Connections), PerSource: int(l.ConnectionsPerSource), PerUser: int(l.ConnectionsPerUser),
 		Queries: int(l.QueriesPerSecond),
 	})
-	p.onc.SetDumpers(setOf(o.Networks.Dump))
+	p.mappers.SetDumpers(setOf(o.Networks.Dump))
 }
 
 // descriptors returns how many connections can be open: the limit of open files
@@ -164,10 +184,12 @@ var counterNames = map[registry.Reason]string{
 
 // counters returns what was counted since the daemon began.
 func (p *parts) counters() control.Counters {
-	r, g := p.registry.Counts(), p.guard.Counts()
+	r, g, d := p.registry.Counts(), p.guard.Counts(), p.dce.Counts()
 	c := control.Counters{
 		"made": r.Made, "renewed": r.Renewed, "refused": r.Refused,
 		"ignored": p.onc.Ignored(), "connections": uint64(g.Open),
+		"dce_calls": d.Calls, "dce_found": d.Found, "dce_not_found": d.NotFound,
+		"dce_denied": d.Denied, "dce_faults": d.Faults, "dce_bind_refused": d.Naks, "dce_broken": d.Broken,
 		"strangers": g.Strangers, "busy": g.Busy, "busy_source": g.BusySource, "busy_user": g.BusyUser, "throttled": g.Throttled,
 	}
 	for reason, name := range counterNames {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,21 +25,33 @@ import (
 type sockets struct {
 	datagrams []*net.UDPConn
 	streams   []net.Listener // TCP and local, of the port mapper
+	dce       []net.Listener // TCP and local, of the endpoint mapper
 	control   net.Listener
 }
 
 // bound returns the port mapper's addresses, TCP first.
 func (s *sockets) bound() []Bound {
-	var all []Bound
-	for _, l := range s.streams {
+	all := tcpOf(s.streams)
+	for _, c := range s.datagrams {
+		all = append(all, Bound{Network: "udp", Addr: c.LocalAddr().(*net.UDPAddr).AddrPort(), DualStack: dualStack(c)})
+	}
+	return append(all, localOf(s.streams)...)
+}
+
+// boundDCE returns the endpoint mapper's addresses, TCP first.
+func (s *sockets) boundDCE() []Bound { return append(tcpOf(s.dce), localOf(s.dce)...) }
+
+func tcpOf(listeners []net.Listener) (all []Bound) {
+	for _, l := range listeners {
 		if a, ok := l.Addr().(*net.TCPAddr); ok {
 			all = append(all, Bound{Network: "tcp", Addr: a.AddrPort(), DualStack: dualStack(l.(*net.TCPListener))})
 		}
 	}
-	for _, c := range s.datagrams {
-		all = append(all, Bound{Network: "udp", Addr: c.LocalAddr().(*net.UDPAddr).AddrPort(), DualStack: dualStack(c)})
-	}
-	for _, l := range s.streams {
+	return all
+}
+
+func localOf(listeners []net.Listener) (all []Bound) {
+	for _, l := range listeners {
 		if l.Addr().Network() == "unix" {
 			all = append(all, Bound{Network: "unix", Path: l.Addr().String()})
 		}
@@ -65,7 +78,7 @@ func (s *sockets) close() {
 	for _, c := range s.datagrams {
 		c.Close()
 	}
-	for _, l := range s.streams {
+	for _, l := range slices.Concat(s.streams, s.dce) {
 		l.Close()
 	}
 	if s.control != nil {
@@ -77,17 +90,28 @@ func (s *sockets) close() {
 // an error, all of them joined, or with KeepGoing a line in the log.
 func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
 	p := opening{log: log, s: passed}
-	addrs, err := o.addresses()
-	if err != nil {
+	onc, oncErr := oncDoor.addresses(o)
+	dce, dceErr := dceDoor.addresses(o)
+	if err := errors.Join(oncErr, dceErr); err != nil {
 		p.s.close()
 		return nil, err
 	}
-	p.network(addrs, "--listen-onc")
+	passed = &sockets{datagrams: slices.Clone(p.s.datagrams), streams: slices.Clone(p.s.streams), dce: slices.Clone(p.s.dce)}
+	for _, a := range p.wanted(onc, &oncDoor, passed) {
+		tcp, udp := p.tcp(a, oncDoor.flag, p.s.bound(), &p.s.streams), p.udp(a, oncDoor.flag)
+		p.note(attempt{a.String() + " tcp", tcp}, attempt{a.String() + " udp", udp}, a.String()+" tcp udp")
+	}
+	for _, a := range p.wanted(dce, &dceDoor, passed) {
+		if err := p.tcp(a, dceDoor.flag, p.s.boundDCE(), &p.s.dce); err != nil {
+			p.fail(a.String()+" tcp", err)
+		}
+	}
 	p.local(o.oncSocket())
+	p.localDCE(o.dceSocket())
 	p.controlSocket(o.control())
 
-	err = errors.Join(p.failures...)
-	if err != nil && o.KeepGoing && p.s.control != nil && len(p.s.streams)+len(p.s.datagrams) > 0 {
+	err := errors.Join(p.failures...)
+	if err != nil && o.KeepGoing && p.s.control != nil && len(p.s.streams)+len(p.s.datagrams)+len(p.s.dce) > 0 {
 		for _, f := range p.failures {
 			log.Error("not served", "err", f)
 		}
@@ -127,33 +151,33 @@ func (p *opening) note(a, b attempt, joined string) {
 
 func (p *opening) fail(where string, err error) { p.note(attempt{where, err}, attempt{}, "") }
 
-// network opens TCP and UDP at each address. Sockets that were passed in take
-// the place of addresses that nobody chose.
-func (p *opening) network(addrs []listenAddr, flag string) {
-	passed := p.s.anyIP()
+// wanted returns which of the addresses to open. Sockets that were passed in, for
+// either mapper, take the place of addresses that nobody chose.
+func (p *opening) wanted(addrs []listenAddr, d *door, passed *sockets) (all []netip.AddrPort) {
 	for _, a := range addrs {
 		switch {
-		case passed && !a.chosen:
+		case passed.anyIP() && !a.chosen:
 		case a.Addr().Is6() && ipv6Off(a.Addr()) && !a.chosen:
 			p.log.Warn("IPv6 is switched off on this host: address left out", "server", a.AddrPort)
 		case a.Addr().Is6() && ipv6Off(a.Addr()):
-			p.fail(a.String(), fmt.Errorf("IPv6 is switched off on this host: leave %s %s out", flag, a.AddrPort))
+			p.fail(a.String(), fmt.Errorf("IPv6 is switched off on this host: leave %s %s out", d.flag, a.AddrPort))
 		default:
-			tcp, udp := p.tcp(a.AddrPort, flag), p.udp(a.AddrPort, flag)
-			p.note(attempt{a.String() + " tcp", tcp}, attempt{a.String() + " udp", udp}, a.String()+" tcp udp")
+			all = append(all, a.AddrPort)
 		}
 	}
+	return all
 }
 
-func (p *opening) tcp(a netip.AddrPort, flag string) error {
-	if p.s.has("tcp", a) {
+// tcp opens an address, unless it is among those that are bound already, for a mapper.
+func (p *opening) tcp(a netip.AddrPort, flag string, bound []Bound, into *[]net.Listener) error {
+	if has(bound, "tcp", a) {
 		return nil
 	}
 	ln, err := listenTCP.Listen(context.Background(), family("tcp", a), a.String())
 	if err != nil {
 		return explain("tcp", a, flag, err)
 	}
-	p.s.streams = append(p.s.streams, ln)
+	*into = append(*into, ln)
 	return nil
 }
 
@@ -173,7 +197,7 @@ var listenTCP = net.ListenConfig{
 const deferAccept = 5
 
 func (p *opening) udp(a netip.AddrPort, flag string) error {
-	if p.s.has("udp", a) {
+	if has(p.s.bound(), "udp", a) {
 		return nil
 	}
 	conn, err := net.ListenUDP(family("udp", a), net.UDPAddrFromAddrPort(a))
@@ -255,6 +279,8 @@ func explain(network string, a netip.AddrPort, flag string, err error) error {
 // remedy says how to stop a program that listens in our place.
 func remedy(p socktable.Process) string {
 	switch {
+	case p.Name == "samba", strings.HasPrefix(p.Name, "rpcd_"), p.Name == "samba-dcerpcd":
+		return "stop it (it is Samba's own endpoint mapper)"
 	case p.Name == "rpcbind", p.PID == 1 && p.Name == "systemd":
 		return "stop it (systemctl stop rpcbind.socket rpcbind)"
 	case p.Name == "quaymaster":
@@ -270,8 +296,33 @@ func (p *opening) local(path string) {
 	p.note(attempt{path, p.localAt(path)}, attempt{twin, p.localAt(twin)}, path+" and "+twin)
 }
 
+// localDCE opens the endpoint mapper's socket of the UNIX domain.
+func (p *opening) localDCE(path string) {
+	if atPath(p.s.boundDCE(), path) {
+		return
+	}
+	if err := makeFolder(path, "--dce-socket"); err != nil {
+		p.fail(path, err)
+		return
+	}
+	ln, err := listenPath(path, "--dce-socket")
+	if err != nil {
+		p.fail(path, err)
+		return
+	}
+	p.s.dce = append(p.s.dce, ln)
+}
+
+// makeFolder makes the folder of a socket.
+func makeFolder(path, flag string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("%w: choose %s", errors.Unwrap(err), flag)
+	}
+	return nil
+}
+
 func (p *opening) localAt(name string) error {
-	if p.s.atPath(name) {
+	if atPath(p.s.bound(), name) {
 		return nil
 	}
 	ln, err := listenPath(name, "--onc-socket")
@@ -286,8 +337,8 @@ func (p *opening) controlSocket(path string) {
 	if p.s.control != nil {
 		return
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		p.fail(path, fmt.Errorf("%w: choose --control", errors.Unwrap(err)))
+	if err := makeFolder(path, "--control"); err != nil {
+		p.fail(path, err)
 		return
 	}
 	ln, err := listenPath(path, "--control")
