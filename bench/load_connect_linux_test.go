@@ -40,7 +40,7 @@ func (s *pairServer) answer(call []byte) []byte {
 
 // Each client registers a row of its own and takes it back, in turn, and
 // leaves nothing behind.
-func TestPairLoads(t *testing.T) {
+func TestPairRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestPairLoads(t *testing.T) {
 		defer close(served)
 		s.serve(ln)
 	}()
-	got, err := measure(newPairLoads(8, path), 20*time.Millisecond, os.Getpid())
+	got, err := measure(newPairRun(8, path), 20*time.Millisecond, os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestPairLoads(t *testing.T) {
 }
 
 // An answer of false is a wrong one.
-func TestPairLoadsRefused(t *testing.T) {
+func TestPairRunRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
 	if err != nil {
@@ -81,7 +81,7 @@ func TestPairLoadsRefused(t *testing.T) {
 	defer ln.Close()
 	s := pairServer{map[uint32]bool{firstProgram + firstPairRow: true}}
 	go s.serve(ln)
-	got, err := measure(newPairLoads(1, path), time.Millisecond, os.Getpid())
+	got, err := measure(newPairRun(1, path), time.Millisecond, os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,47 +87,6 @@ func (t *tally) String() string {
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// A threads is a load divided among threads.
-type threads []load
-
-func (l threads) open() error {
-	for _, part := range l {
-		if err := part.open(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l threads) close() {
-	for _, part := range l {
-		part.close()
-	}
-}
-
-func (l threads) run(window time.Duration, t *tally) error {
-	before := runtime.GOMAXPROCS(len(l) + 1) // threads that wait in the kernel must not wait for each other
-	defer runtime.GOMAXPROCS(before)
-	tallies, errs := make([]tally, len(l)), make([]error, len(l))
-	var parts sync.WaitGroup
-	for i, part := range l {
-		parts.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			errs[i] = part.run(window, &tallies[i])
-		})
-	}
-	parts.Wait()
-	for _, part := range tallies {
-		t.Requests += part.Requests
-		t.Wrong += part.Wrong
-		t.Lost += part.Lost
-		t.Retransmitted += part.Retransmitted
-		t.FirstWrong = cmp.Or(t.FirstWrong, part.FirstWrong)
-	}
-	return errors.Join(errs...)
-}
 
 // measure runs l on a thread of its own and adds the processor time that
 // process server, and this one, spent on it.

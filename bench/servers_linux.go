@@ -129,9 +129,9 @@ func newLoad(j job, kind string) (load, error) {
 	case kindDump:
 		return &dumpRun{dumpLoad: dumpLoad{mapperAddress, 8, j.Rows}}, nil
 	case kindConnect:
-		return newConnectLoads(8, mapperAddress, j.Rows, getport), nil
+		return newConnectRun(8, mapperAddress, j.Rows, getport), nil
 	case kindPairs:
-		return newPairLoads(8, rpcbindSocket), nil
+		return newPairRun(8, rpcbindSocket), nil
 	case kindIdle:
 		return idleLoad{}, nil
 	}
