@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-	"net/netip"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/epm"
-	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -27,34 +25,6 @@ const (
 	keySize = 6
 	crcSize = 4
 )
-
-// A text is the JSON of a row. It has names where constants could be numbered in
-// another way by the next version of the program.
-type text struct {
-	Dialect    endpoint.Dialect `json:"dialect"`
-	Program    uint32           `json:"program,omitempty"`
-	Version    uint32           `json:"version,omitempty"`
-	UUID       ndr.UUID         `json:"uuid,omitzero"`
-	Major      uint16           `json:"major,omitempty"`
-	Minor      uint16           `json:"minor,omitempty"`
-	Object     ndr.UUID         `json:"object,omitzero"`
-	NetID      string           `json:"netid,omitempty"`
-	ProtSeq    string           `json:"protseq,omitempty"`
-	Addr       netip.AddrPort   `json:"addr,omitzero"`
-	Path       string           `json:"path,omitempty"`
-	Annotation string           `json:"annotation,omitempty"`
-	UID        uint32           `json:"uid"`
-	Host       netip.Addr       `json:"host,omitzero"`
-	Since      time.Time        `json:"since"`
-	Evidence   string           `json:"evidence"`
-	Until      *int64           `json:"until,omitempty"` // reading of CLOCK_MONOTONIC, ns
-	PID        int32            `json:"pid,omitempty"`
-	Order      uint64           `json:"order"`
-	Seen       bool             `json:"seen,omitempty"`
-	SocketUID  uint32           `json:"socket_uid,omitempty"`
-	Started    uint64           `json:"started,omitempty"`
-	Elsewhere  bool             `json:"elsewhere,omitempty"`
-}
 
 // A moment is one on two clocks. It translates between a time.Time, whose
 // monotonic reading means nothing outside the process, and CLOCK_MONOTONIC,
@@ -125,19 +95,23 @@ func encode(r *registry.Record, now moment) (row, error) {
 		until := now.reading(r.Until)
 		t.Until = &until
 	}
-	b, err := json.Marshal(&t)
+	b, err := t.append(make([]byte, crcSize, usualSize))
 	if err != nil {
 		return row{}, fmt.Errorf("%s: %w", r.ID, err)
 	}
-	key := keyOf(r.ID)
-	return rowFor(key, b), nil
+	return sealed(keyOf(r.ID), b), nil
 }
 
+// usualSize is room for the value of most rows.
+const usualSize = 208
+
 // rowFor returns the row with this key and text.
-func rowFor(key, text []byte) row {
-	value := make([]byte, crcSize, crcSize+len(text))
-	binary.BigEndian.PutUint32(value, checksum(key, text))
-	return row{key, append(value, text...)}
+func rowFor(key, text []byte) row { return sealed(key, append(make([]byte, crcSize), text...)) }
+
+// sealed returns the row with this key and a value that lacks the checksum only.
+func sealed(key, value []byte) row {
+	binary.BigEndian.PutUint32(value, checksum(key, value[crcSize:]))
+	return row{key, value}
 }
 
 // sound tells whether the checksum is right.
