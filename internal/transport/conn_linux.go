@@ -31,7 +31,7 @@ type conn struct {
 	out     []byte
 	body    []byte // shared, after out
 	pending []byte
-	waiting bool // the poll watches for room to write
+	watched uint32 // what the poll watches for; 0: it does not
 }
 
 // blocked tells whether something must be written before more is read.
@@ -106,17 +106,31 @@ var errHandler = errors.New("the message cannot be answered")
 
 // turn does what can be done on a connection now, and has the poll watch for the rest.
 func (l *loop) turn(c *conn) {
+	if l.serve(c) {
+		l.mind(c)
+	}
+}
+
+// serve does what can be done on a connection now, and tells whether it is still open.
+func (l *loop) serve(c *conn) (open bool) {
 	t := turn{loop: l, conn: c, left: maxTurn}
 	err := t.run()
 	l.out = l.out[:0] // whatever happened, the next connection does not get it
+	if err == nil {
+		err = l.account(c)
+	}
 	switch {
-	case err == nil:
-		err = errors.Join(l.account(c), l.watch(c))
 	case errors.Is(err, io.EOF):
 		l.end(c)
-		return
+	case err != nil:
+		l.fail(c, err)
 	}
-	if err != nil {
+	return err == nil
+}
+
+// mind has the poll watch for what the connection waits for.
+func (l *loop) mind(c *conn) {
+	if err := l.watch(c); err != nil {
 		l.fail(c, err)
 	}
 }
@@ -133,16 +147,19 @@ func (l *loop) account(c *conn) error {
 
 var errHeld = fmt.Errorf("messages that are not complete take more than %d MiB", maxHeld>>20)
 
-// watch has the poll wait for what the connection waits for.
 func (l *loop) watch(c *conn) error {
-	if c.blocked() == c.waiting {
+	before := c.watched
+	c.watched = unix.EPOLLIN
+	if c.blocked() {
+		c.watched = unix.EPOLLOUT
+	}
+	switch before {
+	case c.watched:
 		return nil
+	case 0:
+		return l.poll.add(c.fd, c.watched)
 	}
-	c.waiting = c.blocked()
-	if c.waiting {
-		return l.poll.change(c.fd, unix.EPOLLOUT)
-	}
-	return l.poll.change(c.fd, unix.EPOLLIN)
+	return l.poll.change(c.fd, c.watched)
 }
 
 // A turn is the work on one connection when the poll says that there is some.

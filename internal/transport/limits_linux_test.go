@@ -192,7 +192,7 @@ func TestCallBehindAnswer(t *testing.T) {
 	}
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	p, err := newPoll()
+	p, err := newPoll(func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestCallBehindAnswer(t *testing.T) {
 	}
 	early := time.Now()
 	l := &loop{poll: p, server: &StreamServer{}, now: early.Add(time.Hour)}
-	c := &conn{fd: fds[0], out: []byte("answer"), waiting: true, began: early, moved: l.now}
+	c := &conn{fd: fds[0], out: []byte("answer"), watched: unix.EPOLLOUT, began: early, moved: l.now}
 	c.messages = Records.reader()
 	if _, _, err := c.messages.Feed(oncrpc.AppendRecordMark(nil, 4, true)); err != nil {
 		t.Fatal(err)

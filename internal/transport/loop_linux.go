@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ type loop struct {
 	limits limits
 	poll   *poll
 	conns  map[int]*conn // by descriptor
+	fresh  []*conn       // answered once and, unless they were closed since, not watched by the poll
 
 	now    time.Time     // when the loop last woke
 	asked  time.Duration // the same by the guard's clock; 0: not read yet
@@ -70,7 +72,7 @@ func newLoop(ln net.Listener, s *StreamServer) (*loop, error) {
 	// Connections inherit it: no answer waits until the client has acknowledged
 	// the one before. Local sockets do not know it, nor need it.
 	unix.SetsockoptInt(l.lnFD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	if l.poll, err = newPoll(); err != nil {
+	if l.poll, err = newPoll(func() { l.settle(len(l.fresh), l.mind) }); err != nil {
 		return nil, err
 	}
 	if err := l.listen(); err != nil {
@@ -107,6 +109,7 @@ func (l *loop) run(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
+		fresh := len(l.fresh)
 		for _, e := range events {
 			if int(e.Fd) == l.lnFD {
 				l.accept()
@@ -114,7 +117,22 @@ func (l *loop) run(ctx context.Context) error {
 				l.turn(c)
 			}
 		}
+		l.settle(fresh, l.turn)
 	}
+}
+
+// settle does something with the first n fresh connections, which are fresh no more.
+//
+// Most connections live for one call, and many clients have closed them by the
+// time that something else has been done: to read once more costs less
+// than to have the poll watch.
+func (l *loop) settle(n int, do func(*conn)) {
+	for _, c := range l.fresh[:n] {
+		if c.fd >= 0 {
+			do(c)
+		}
+	}
+	l.fresh = slices.Delete(l.fresh, 0, n)
 }
 
 func (l *loop) arm(d time.Duration) {
@@ -175,12 +193,12 @@ func (l *loop) begin(fd int, from *address) {
 	c.messages = l.server.Framing.reader()
 	c.handler, c.session = l.server.handler()
 	l.conns[fd] = c
-	if err := l.poll.add(fd, unix.EPOLLIN); err != nil {
-		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
-		l.end(c)
-		return
+	switch open := l.serve(c); {
+	case open && c.blocked():
+		l.mind(c)
+	case open:
+		l.fresh = append(l.fresh, c)
 	}
-	l.turn(c)
 }
 
 // end closes a connection.

@@ -20,7 +20,8 @@ type poll struct {
 	look   func(uintptr) bool // as RawConn.Read wants it, made once so as not to allocate
 }
 
-func newPoll() (*poll, error) {
+// newPoll returns a poll that calls idle each time before it waits.
+func newPoll(idle func()) (*poll, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -38,6 +39,9 @@ func newPoll() (*poll, error) {
 		p.ready, p.err = ready(p.fd, p.events[:])
 		if p.err == unix.EINTR {
 			p.ready, p.err = 0, nil
+		}
+		if p.ready == 0 && p.err == nil {
+			idle() // what this adds, and is ready, ends the wait
 		}
 		return p.ready > 0 || p.err != nil
 	}
