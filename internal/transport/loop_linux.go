@@ -159,19 +159,28 @@ func (l *loop) sweep() {
 // the listener the kernel wakes one.
 func (l *loop) listen() error { return l.poll.add(l.lnFD, unix.EPOLLIN|unix.EPOLLEXCLUSIVE) }
 
-// accept takes one connection in: the poll says so if there are more, and
-// meanwhile another loop may have them.
+// maxAccept is how many connections are taken in at a time, so that many that
+// come do not keep those that are there waiting.
+const maxAccept = 16
+
+// accept takes in connections that wait at the listener: the poll says so if there
+// are more, and meanwhile another loop may have them.
 func (l *loop) accept() {
-	fd, from, err := accept(l.lnFD)
-	switch err {
-	case nil:
-		l.begin(fd, &from)
-	case syscall.EAGAIN, syscall.EINTR, syscall.ECONNABORTED:
-	default: // out of descriptors or memory: what is open goes on
-		l.log.Warn("connection not accepted", "server", l.ln.Addr(), "err", err)
-		l.poll.remove(l.lnFD)
-		l.paused = true
-		l.arm(acceptPause)
+	for range maxAccept {
+		fd, from, err := accept(l.lnFD)
+		switch err {
+		case nil:
+			l.begin(fd, &from)
+		case syscall.EAGAIN:
+			return
+		case syscall.EINTR, syscall.ECONNABORTED:
+		default: // out of descriptors or memory: what is open goes on
+			l.log.Warn("connection not accepted", "server", l.ln.Addr(), "err", err)
+			l.poll.remove(l.lnFD)
+			l.paused = true
+			l.arm(acceptPause)
+			return
+		}
 	}
 }
 
