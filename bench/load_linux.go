@@ -32,9 +32,15 @@ type tally struct {
 	ServerCPU    time.Duration // of all threads of the server
 	GeneratorCPU time.Duration
 	P50, P99     time.Duration // 0 where the load does not time single requests
+	Longest      time.Duration // likewise; of a lost call the time it was waited for
 
 	Idle   bool   // nothing was asked
 	Memory memory // of the server afterwards; zero where nobody looked
+}
+
+// time takes what requests lasted.
+func (t *tally) time(h *histogram) {
+	t.P50, t.P99, t.Longest = h.quantile(0.50), h.quantile(0.99), h.longest
 }
 
 func (t *tally) wrong(err error) {

@@ -108,7 +108,7 @@ func (r *udpRun) run(window time.Duration, t *tally) error {
 	if err := r.loop(window, t); err != nil {
 		return fmt.Errorf("udp %v: %w", r.server, err)
 	}
-	t.P50, t.P99 = r.latency.quantile(0.50), r.latency.quantile(0.99)
+	t.time(&r.latency)
 	return nil
 }
 

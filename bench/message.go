@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -47,6 +48,40 @@ type question interface {
 	appendCall(b []byte, xid uint32, i int) []byte
 	// check says what is wrong with the reply.
 	check(reply []byte, xid uint32, i int) error
+}
+
+// A streamQuestion is a question over a stream, whose messages have a frame.
+type streamQuestion interface {
+	question
+	// replyLength returns how many bytes the reply has that b begins with, 0
+	// while b does not tell, or why it is none.
+	replyLength(b []byte) (int, error)
+}
+
+// A record is a question to a port mapper over a stream, as a record of one
+// fragment. So must the reply be.
+type record struct{ q question }
+
+func (r record) appendCall(b []byte, xid uint32, i int) []byte {
+	start := len(b)
+	b = r.q.appendCall(append(b, 0, 0, 0, 0), xid, i)
+	oncrpc.AppendRecordMark(b[:start], len(b)-start-oncrpc.RecordMarkSize, true)
+	return b
+}
+
+func (record) replyLength(b []byte) (int, error) {
+	if len(b) < oncrpc.RecordMarkSize {
+		return 0, nil
+	}
+	mark := binary.BigEndian.Uint32(b)
+	if mark&oncrpc.LastFragment == 0 {
+		return 0, fmt.Errorf("record mark %#x: %w", mark, errRefused)
+	}
+	return oncrpc.RecordMarkSize + int(mark&^oncrpc.LastFragment), nil
+}
+
+func (r record) check(reply []byte, xid uint32, i int) error {
+	return r.q.check(reply[oncrpc.RecordMarkSize:], xid, i)
 }
 
 var (

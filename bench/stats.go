@@ -26,17 +26,21 @@ func (s spread) measured() bool { return s.high > 0 }
 
 // A histogram counts durations in buckets of one microsecond; the last one
 // takes everything longer.
-type histogram [100_000]uint32
+type histogram struct {
+	buckets [100_000]uint32
+	longest time.Duration
+}
 
 func (h *histogram) add(d time.Duration) {
-	h[min(max(int(d/time.Microsecond), 0), len(h)-1)]++
+	h.buckets[min(max(int(d/time.Microsecond), 0), len(h.buckets)-1)]++
+	h.longest = max(h.longest, d)
 }
 
 // quantile returns the upper edge of the bucket that holds the q-th part of
 // what was added, 0 when nothing was.
 func (h *histogram) quantile(q float64) time.Duration {
 	var total uint64
-	for _, n := range h {
+	for _, n := range h.buckets {
 		total += uint64(n)
 	}
 	if total == 0 {
@@ -44,10 +48,10 @@ func (h *histogram) quantile(q float64) time.Duration {
 	}
 	rank := uint64(q * float64(total))
 	var sum uint64
-	for i, n := range h {
+	for i, n := range h.buckets {
 		if sum += uint64(n); sum > rank {
 			return time.Duration(i+1) * time.Microsecond
 		}
 	}
-	return time.Duration(len(h)) * time.Microsecond
+	return time.Duration(len(h.buckets)) * time.Microsecond
 }
