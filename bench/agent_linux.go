@@ -12,12 +12,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 // Roles this executable takes when it starts itself, as its first argument.
 const (
-	roleAgent = "agent-of-bench" // in new namespaces, with a server to measure
-	roleEcho  = "echo-of-bench"
+	roleAgent  = "agent-of-bench" // in new namespaces, with a server to measure
+	roleEcho   = "echo-of-bench"
+	roleCanned = "canned-of-bench"
 )
 
 const (
@@ -28,9 +31,10 @@ const (
 
 // A brief is what an agent is to start.
 type brief struct {
-	Server string
-	Path   string // quaymaster's executable
-	Rows   int    // to register
+	Server  string
+	Dialect endpoint.Dialect
+	Path    string // quaymaster's executable
+	Rows    int    // to register
 }
 
 // A report is an agent's answer to its brief, without a tally, and to each
@@ -82,12 +86,14 @@ func settle(b brief) (*server, error) {
 	if err := furnish(); err != nil {
 		return nil, err
 	}
-	if err := listenForRows(); err != nil {
-		return nil, err
+	if b.Server != serverSamba { // which listens itself
+		if err := listenForRows(); err != nil {
+			return nil, err
+		}
 	}
-	s, err := startServer(b.Server, b.Path)
-	if err == nil && b.Server != serverEcho {
-		err = register(b.Rows, time.Now().Add(registerPatience))
+	s, err := startServer(b)
+	if err == nil {
+		err = register(b, time.Now().Add(registerPatience))
 	}
 	if err != nil {
 		s.stop()
@@ -104,7 +110,7 @@ func work(b brief, j job, s *server) (t *tally, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if t, err = measure(l, window, s.pid()); err != nil {
+		if t, err = measure(l, window, s.clock); err != nil {
 			return nil, err
 		}
 		if err := t.err(); err != nil {

@@ -5,6 +5,9 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/quaymaster/quaymaster/wire/dcerpc"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
@@ -36,6 +39,52 @@ func echo(conn *net.UDPConn) error {
 		copy(reply, in[:4])
 		if _, err := conn.WriteToUDPAddrPort(reply, from); err != nil {
 			return err
+		}
+	}
+}
+
+// runCanned serves the same answers to everybody at address until it fails.
+func runCanned(address netip.AddrPort) error {
+	ln, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(address))
+	if err != nil {
+		return fmt.Errorf("canned: %w", err)
+	}
+	defer ln.Close()
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return fmt.Errorf("canned: %w", err)
+		}
+		go func() {
+			defer conn.Close()
+			answerCanned(conn)
+		}()
+	}
+}
+
+// answerCanned takes every read for a PDU, of which it looks at the type and the
+// call's identifier. It is the least a TCP server written the plain Go way can do.
+func answerCanned(conn net.Conn) {
+	ack := dcerpc.AppendBindAck(nil, callHeader(0), dcerpc.BindAck{
+		MaxXmitFrag: maxFrag, MaxRecvFrag: maxFrag, AssocGroup: 1, SecondaryAddr: "135",
+		Results: []dcerpc.Result{{Result: dcerpc.Acceptance, Transfer: dcerpc.NDR}},
+	})
+	m := epm.MapReply{Max: maxTowers, Towers: []epm.Tower{rowTower(0, mapperAddr, 0)}}
+	stub := m.Append(nil, ndr.LittleEndian)
+	response := dcerpc.AppendResponse(nil, callHeader(0), dcerpc.Response{Stub: stub}, maxFrag)
+	in := make([]byte, 4096)
+	for {
+		n, err := conn.Read(in)
+		if err != nil || n < dcerpc.HeaderSize {
+			return
+		}
+		reply := response
+		if dcerpc.PType(in[2]) == dcerpc.PTypeBind {
+			reply = ack
+		}
+		copy(reply[callIDAt:dcerpc.HeaderSize], in[callIDAt:])
+		if _, err := conn.Write(reply); err != nil {
+			return
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // listen returns a UDP socket on loopback and its address.
@@ -19,6 +21,12 @@ func listen(t testing.TB) (*net.UDPConn, netip.AddrPort) {
 	return conn, conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
+// ownClock is the clock of this process.
+func ownClock() (map[int]time.Duration, error) {
+	d, err := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	return map[int]time.Duration{os.Getpid(): d}, err
+}
+
 func TestUDPLoad(t *testing.T) {
 	for _, tt := range []struct {
 		name                 string
@@ -28,7 +36,7 @@ func TestUDPLoad(t *testing.T) {
 			conn, address := listen(t)
 			go echo(conn)
 			l := newUDPRun(udpLoad{address, tt.sockets, tt.outstanding, 10, echoed{}})
-			got, err := measure(l, 50*time.Millisecond, os.Getpid())
+			got, err := measure(l, 50*time.Millisecond, ownClock)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +54,7 @@ func TestUDPLoadCountsWrongAnswers(t *testing.T) {
 	conn, address := listen(t)
 	go echo(conn)
 	l := newUDPRun(udpLoad{address, 1, 1, 10, getPort{}})
-	got, err := measure(l, time.Millisecond, os.Getpid())
+	got, err := measure(l, time.Millisecond, ownClock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +71,23 @@ func TestUDPLoadRetransmits(t *testing.T) {
 		echo(conn)
 	}()
 	l := newUDPRun(udpLoad{address, 1, 1, 10, echoed{}})
-	got, err := measure(l, time.Millisecond, os.Getpid())
+	got, err := measure(l, time.Millisecond, ownClock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := got.err(); err != nil || got.Retransmitted != 1 || got.Requests != 1 {
 		t.Errorf("measure = %+v, err() = %v, want 1 request, sent twice", got, err)
+	}
+}
+
+func TestSpent(t *testing.T) {
+	before := map[int]time.Duration{2: time.Second, 3: 2 * time.Second}
+	after := map[int]time.Duration{2: 3 * time.Second, 3: 2 * time.Second, 4: time.Millisecond}
+	if got, err := spent(before, after); got != 2*time.Second+time.Millisecond || err != nil {
+		t.Errorf("spent = %v, %v, want 2.001s", got, err)
+	}
+	delete(after, 3)
+	if got, err := spent(before, after); err == nil {
+		t.Errorf("spent without a process that was there = %v, want an error", got)
 	}
 }

@@ -52,6 +52,22 @@ func newPairRun(clients int, path string) *streamRun {
 	return r
 }
 
+// newBindRun returns so many clients that ask an endpoint mapper about any of the
+// rows, with a connection for every call.
+func newBindRun(clients int, server netip.AddrPort, rows int, q streamQuestion) *streamRun {
+	return &streamRun{streamLoad: streamLoad{
+		domain: unix.AF_INET, server: sockaddr(server), clients: newCallers(clients, rows),
+		greeting: bind{}, questions: []streamQuestion{q}, room: shortReply,
+	}}
+}
+
+// newLastingRun returns so many clients as newBindRun does, but they keep their connections.
+func newLastingRun(clients int, server netip.AddrPort, rows int, q streamQuestion, room int) *streamRun {
+	r := newBindRun(clients, server, rows, q)
+	r.lasting, r.room = true, room
+	return r
+}
+
 // A caller is one client of a streamRun.
 type caller struct {
 	first int       // row

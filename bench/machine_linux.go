@@ -12,13 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeMachine writes what the figures depend on, withRPCBind its version too.
-func writeMachine(w io.Writer, withRPCBind bool) {
+// writeMachine writes what the figures depend on, with the versions of the
+// servers that take part.
+func writeMachine(w io.Writer, ms []measurement) {
 	fmt.Fprintf(w, "- kernel: Linux %s\n", kernelRelease())
 	fmt.Fprintf(w, "- processor: %s, %d cores\n", processorModel(), runtime.NumCPU())
 	fmt.Fprintf(w, "- Go: %s\n", strings.TrimPrefix(runtime.Version(), "go"))
-	if withRPCBind {
-		fmt.Fprintf(w, "- rpcbind: %s\n", rpcbindVersion())
+	for _, server := range []string{serverRPCBind, serverSamba} {
+		if takesPart(ms, server) {
+			fmt.Fprintf(w, "- %s: %s\n", titles[server], packageVersion(server))
+		}
 	}
 }
 
@@ -45,11 +48,11 @@ func processorModel() string {
 	return "unknown" // not every architecture names it
 }
 
-// rpcbindVersion asks the package manager: rpcbind itself does not tell.
-func rpcbindVersion() string {
+// packageVersion asks the package manager: rpcbind itself does not tell.
+func packageVersion(name string) string {
 	for _, query := range [][]string{
-		{"dpkg-query", "--show", "--showformat", "${Version}", "rpcbind"},
-		{"rpm", "--query", "--queryformat", "%{VERSION}-%{RELEASE}", "rpcbind"},
+		{"dpkg-query", "--show", "--showformat", "${Version}", name},
+		{"rpm", "--query", "--queryformat", "%{VERSION}-%{RELEASE}", name},
 	} {
 		if out, err := exec.Command(query[0], query[1:]...).Output(); err == nil {
 			return strings.TrimSpace(string(out))

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 func main() {
@@ -21,7 +23,9 @@ func main() {
 	case len(os.Args) > 1 && os.Args[1] == roleAgent:
 		err = runAgent(os.Stdin, os.Stdout)
 	case len(os.Args) > 1 && os.Args[1] == roleEcho:
-		err = runEcho(mapperAddress)
+		err = runEcho(addressOf(endpoint.ONC))
+	case len(os.Args) > 1 && os.Args[1] == roleCanned:
+		err = runCanned(addressOf(endpoint.DCE))
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -65,10 +69,10 @@ func run(ctx context.Context) error {
 			return usageError(fmt.Sprintf("-servers: %q is not one of %s", s, strings.Join(allServers, ", ")))
 		}
 	}
-	if os.Getuid() != 0 && slices.Contains(servers, serverRPCBind) {
-		// It insists on setgroups(2), which a user namespace does not allow.
-		progress("rpcbind is left out: it starts as root only")
-		servers = slices.DeleteFunc(servers, func(s string) bool { return s == serverRPCBind })
+	if os.Getuid() != 0 {
+		// rpcbind insists on setgroups(2), which a user namespace does not allow.
+		progress("rpcbind and Samba are left out: they start as root only")
+		servers = slices.DeleteFunc(servers, func(s string) bool { return s == serverRPCBind || s == serverSamba })
 	}
 	chosen := choose(plan(), pattern, servers)
 	if len(chosen) == 0 {
@@ -77,9 +81,12 @@ func run(ctx context.Context) error {
 
 	b := bench{agents: make(map[brief]*agent)}
 	defer b.stop()
-	if takesPart(chosen, serverRPCBind) {
-		if _, err := exec.LookPath("rpcbind"); err != nil {
-			return fmt.Errorf("%w; install the package rpcbind, or do without: -servers quaymaster,echo", err)
+	for server, path := range map[string]string{serverRPCBind: "rpcbind", serverSamba: sambaServer} {
+		if !takesPart(chosen, server) {
+			continue
+		}
+		if _, err := exec.LookPath(path); err != nil {
+			return fmt.Errorf("%w; install the package %s, or do without: -servers quaymaster,echo", err, server)
 		}
 	}
 	if takesPart(chosen, serverQuaymaster) {
@@ -96,11 +103,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	writeMachine(os.Stdout, takesPart(chosen, serverRPCBind))
+	writeMachine(os.Stdout, chosen)
 	fmt.Printf("- each figure: median of %d rounds of %v (lowest–highest), the servers in turn\n", *rounds, window)
-	fmt.Printf("- UDP calls sent again after %v: %d\n\n", retransmitAfter, b.retransmitted)
-	writeTable(os.Stdout, results)
-	fmt.Println()
+	fmt.Printf("- UDP calls sent again after %v: %d; calls lost: %d\n\n", retransmitAfter, b.retransmitted, b.lost)
+	writeTables(os.Stdout, results)
 	writeTargets(os.Stdout, results)
 	return nil
 }
@@ -129,6 +135,7 @@ type bench struct {
 	quaymaster    string
 	agents        map[brief]*agent
 	retransmitted int
+	lost          int
 }
 
 func (b *bench) stop() {
@@ -155,8 +162,9 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 				if err != nil {
 					return nil, fmt.Errorf("%s: %s: %w", m.name, server, err)
 				}
-				progress("%d/%d  %-51s  %-10s %s", round+1, rounds, m.name, server, t)
+				progress("%d/%d  %-60s  %-10s %s", round+1, rounds, m.name, server, t)
 				b.retransmitted += t.Retransmitted
+				b.lost += t.Lost
 				tallies[i][server] = append(tallies[i][server], t)
 			}
 		}
@@ -175,9 +183,9 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 // once does one round of m with one server, which is started if it is not
 // running yet.
 func (b *bench) once(ctx context.Context, m measurement, server string) (*tally, error) {
-	key := brief{Server: server, Path: b.quaymaster, Rows: m.rows}
+	key := brief{Server: server, Dialect: dialectOf(m.kind), Path: b.quaymaster, Rows: m.rows}
 	if b.agents[key] == nil {
-		progress("starting %s with %s rows", server, thousands(int64(m.rows)))
+		progress("starting %s with %s rows of %s", server, thousands(int64(m.rows)), key.Dialect)
 		a, err := startAgent(ctx, key)
 		if err != nil {
 			return nil, err
@@ -201,6 +209,8 @@ func summarize(ts []*tally) summary {
 		generatorCPU: over((*tally).generatorCPU),
 		p50:          over(func(t *tally) float64 { return micros(t.P50) }),
 		p99:          over(func(t *tally) float64 { return micros(t.P99) }),
+		longest:      over(func(t *tally) float64 { return micros(t.Longest) }),
+		lost:         over(func(t *tally) float64 { return float64(t.Lost) }),
 		idleCPU:      over((*tally).idleCPU),
 		memory:       over(func(t *tally) float64 { return mebibytes(t.Memory.Resident) }),
 		anonymous:    over(func(t *tally) float64 { return mebibytes(t.Memory.Anonymous) }),

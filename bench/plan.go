@@ -4,16 +4,32 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 // The servers under test.
 const (
 	serverRPCBind    = "rpcbind"
+	serverSamba      = "samba"
 	serverQuaymaster = "quaymaster"
 	serverEcho       = "echo"
 )
 
-var allServers = []string{serverRPCBind, serverQuaymaster, serverEcho}
+var allServers = []string{serverRPCBind, serverSamba, serverQuaymaster, serverEcho}
+
+// peerOf returns the server that quaymaster is compared with.
+func peerOf(d endpoint.Dialect) string {
+	if d == endpoint.DCE {
+		return serverSamba
+	}
+	return serverRPCBind
+}
+
+// serversOf returns all that speak a dialect, in the order of the table.
+func serversOf(d endpoint.Dialect) []string {
+	return []string{peerOf(d), serverQuaymaster, serverEcho}
+}
 
 // A job is what one server is measured with: the kind of load, and the rows
 // that are registered meanwhile. It crosses the border of a namespace as
@@ -33,7 +49,23 @@ const (
 	kindConnect   = "connect"   // TCP, 8 clients, a connection per call
 	kindPairs     = "pairs"     // local socket, 8 clients, SET and UNSET, a connection for each
 	kindIdle      = "idle"      // no call
+
+	// Of the endpoint mapper, over TCP.
+	kindMap1    = "map 1"    // one lasting connection, one call outstanding on each
+	kindMap8    = "map 8"    // 8 of them
+	kindMap64   = "map 64"   // 64
+	kindBindMap = "bind+map" // 64 clients, a connection per call
+	kindLookup  = "lookup"   // 8 lasting connections
 )
+
+// dialectOf returns the dialect in which a kind of load asks.
+func dialectOf(kind string) endpoint.Dialect {
+	switch kind {
+	case kindMap1, kindMap8, kindMap64, kindBindMap, kindLookup:
+		return endpoint.DCE
+	}
+	return endpoint.ONC
+}
 
 // A measurement is one line of the table: a job for each of several servers.
 type measurement struct {
@@ -52,7 +84,7 @@ func (m measurement) job() job {
 }
 
 // window is how long one server is kept busy in one round. With three rounds
-// the whole plan takes two to three minutes.
+// the whole plan takes some four minutes.
 const window = time.Second
 
 // idleWindow has several of the checks that quaymaster does once a second.
@@ -62,13 +94,14 @@ const idleWindow = 3 * time.Second
 // saturated: there the processor time of a request depends least on how the
 // clients and the server happen to take turns. rpcbind has no part in those with 100,000
 // rows: it goes through a list for every SET, and would take minutes to be
-// filled.
+// filled. Samba listens at every row, so that it can have few only.
 func plan() []measurement {
+	onc, dce := serversOf(endpoint.ONC), serversOf(endpoint.DCE)
 	answering := []string{serverRPCBind, serverQuaymaster}
 	ours := []string{serverQuaymaster}
 	return []measurement{
-		{"GETPORT, UDP, 64 clients, 10 rows", kindGetPort, 10, allServers},
-		{"GETPORT, UDP, 64 outstanding, 10 rows", kindSaturated, 10, allServers},
+		{"GETPORT, UDP, 64 clients, 10 rows", kindGetPort, 10, onc},
+		{"GETPORT, UDP, 64 outstanding, 10 rows", kindSaturated, 10, onc},
 		{"GETPORT, UDP, 64 outstanding, 1,000 rows", kindSaturated, 1_000, answering},
 		{"GETPORT, UDP, 64 outstanding, 100,000 rows", kindSaturated, 100_000, ours},
 		{"GETADDR, UDP, 64 outstanding, 10 rows", kindGetAddr, 10, answering},
@@ -78,6 +111,12 @@ func plan() []measurement {
 		{"idle, 10 rows", kindIdle, 10, ours},
 		{"idle, 10,000 rows", kindIdle, 10_000, ours},
 		{"idle, 100,000 rows", kindIdle, 100_000, ours},
+		{"ept_map, 1 connection, 10 interfaces", kindMap1, 10, dce},
+		{"ept_map, 8 connections, 10 interfaces", kindMap8, 10, dce},
+		{"ept_map, 64 connections, 10 interfaces", kindMap64, 10, dce},
+		{"ept_map, 64 connections, 100,000 interfaces", kindMap64, 100_000, ours},
+		{"bind + ept_map, 64 clients, a connection each, 10 interfaces", kindBindMap, 10, dce},
+		{"ept_lookup of all, 8 connections, 490 interfaces", kindLookup, maxLookup, []string{serverSamba, serverQuaymaster}},
 	}
 }
 

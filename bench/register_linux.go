@@ -2,9 +2,14 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/daemon"
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 const (
@@ -15,8 +20,39 @@ const (
 	setsInFlight = 64
 )
 
-// register SETs the given number of rows over the local socket.
-func register(rows int, deadline time.Time) error {
+// register fills a server that does not come with its rows.
+func register(b brief, deadline time.Time) error {
+	switch {
+	case b.Server == serverEcho, b.Server == serverSamba:
+		return nil
+	case b.Dialect == endpoint.DCE:
+		return add(b.Rows, deadline)
+	}
+	return set(b.Rows, deadline)
+}
+
+// addAtOnce bounds a request to the control socket, which takes 8 MiB.
+const addAtOnce = 10_000
+
+// add registers interfaces over the control socket of quaymaster.
+func add(rows int, deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	client := control.NewClient(daemon.SystemControl)
+	for i := 0; i < rows; i += addAtOnce {
+		var a control.Addition
+		for row := i; row < min(i+addAtOnce, rows); row++ {
+			a.Endpoints = append(a.Endpoints, rowDocument(row))
+		}
+		if _, err := client.Add(ctx, a); err != nil {
+			return fmt.Errorf("register: from row %d on: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// set registers programs over the local socket.
+func set(rows int, deadline time.Time) error {
 	conn, err := net.Dial("unix", rpcbindSocket)
 	if err != nil {
 		return fmt.Errorf("register: %w", err)

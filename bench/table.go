@@ -5,6 +5,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 // A summary is what the rounds of one measurement gave for one server. CPU
@@ -15,6 +17,8 @@ type summary struct {
 	serverCPU    spread
 	generatorCPU spread
 	p50, p99     spread // zero where single requests are not timed
+	longest      spread // likewise
+	lost         spread // calls
 
 	idleCPU   spread // per cent of a core, where nothing is asked
 	memory    spread // without the journal
@@ -28,11 +32,33 @@ type result struct {
 	summaries map[string]summary // by server
 }
 
+// writeTables writes the results as a table for each dialect that has any.
+func writeTables(w io.Writer, results []result) {
+	for _, d := range []endpoint.Dialect{endpoint.ONC, endpoint.DCE} {
+		var some []result
+		for _, r := range results {
+			if dialectOf(r.kind) == d {
+				some = append(some, r)
+			}
+		}
+		if len(some) > 0 {
+			writeTable(w, serversOf(d), some)
+			fmt.Fprintln(w)
+		}
+	}
+}
+
+// titles are the servers' names in the table.
+var titles = map[string]string{
+	serverRPCBind: "rpcbind", serverSamba: "Samba", serverQuaymaster: "quaymaster", serverEcho: "Go echo",
+}
+
 // writeTable writes results as one Markdown table: servers side by side, a
-// line per figure, and quaymaster's ratios to the others.
-func writeTable(w io.Writer, results []result) {
+// line per figure, and quaymaster's ratios to the first and the last.
+func writeTable(w io.Writer, servers []string, results []result) {
+	peer := servers[0]
 	rows := [][]string{
-		{"measurement", "figure", "rpcbind", "quaymaster", "Go echo", "to rpcbind", "to echo"},
+		{"measurement", "figure", titles[peer], titles[serverQuaymaster], titles[serverEcho], "to " + titles[peer], "to echo"},
 		{"---", "---", "--:", "--:", "--:", "--:", "--:"},
 	}
 	for _, r := range results {
@@ -40,7 +66,7 @@ func writeTable(w io.Writer, results []result) {
 		for _, f := range figures {
 			cells := []string{name, f.name}
 			shown := false
-			for _, server := range allServers {
+			for _, server := range servers {
 				s := f.of(r.summaries[server])
 				cells = append(cells, f.cell(s))
 				shown = shown || s.measured()
@@ -49,7 +75,7 @@ func writeTable(w io.Writer, results []result) {
 				continue
 			}
 			ours := f.of(r.summaries[serverQuaymaster])
-			for _, server := range []string{serverRPCBind, serverEcho} {
+			for _, server := range []string{peer, serverEcho} {
 				cells = append(cells, ratioCell(ours, f.of(r.summaries[server])))
 			}
 			rows = append(rows, cells)
@@ -71,6 +97,8 @@ var figures = []figure{
 	{"server CPU, µs", func(s summary) spread { return s.serverCPU }, threeDigits},
 	{"latency p50, µs", func(s summary) spread { return s.p50 }, threeDigits},
 	{"latency p99, µs", func(s summary) spread { return s.p99 }, threeDigits},
+	{"longest, µs", func(s summary) spread { return s.longest }, threeDigits},
+	{"calls lost", func(s summary) spread { return s.lost }, threeDigits},
 	{"generator CPU, µs", func(s summary) spread { return s.generatorCPU }, threeDigits},
 	{"server CPU, % of a core", func(s summary) spread { return s.idleCPU }, threeDigits},
 	{"memory, MiB", func(s summary) spread { return s.memory }, threeDigits},

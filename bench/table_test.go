@@ -8,12 +8,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// resultsOfTest has all of the first measurement and quaymaster's part of the
-// others.
+// resultsOfTest has some of the plan's.
 func resultsOfTest() []result {
 	flat := func(v float64) spread { return spread{v, v, v} }
 	return []result{
-		{measurement{"GETPORT", kindGetPort, 10, allServers}, map[string]summary{
+		{measurement{"GETPORT", kindGetPort, 10, nil}, map[string]summary{
 			serverRPCBind:    {rate: spread{50_000, 40_000, 52_000}, serverCPU: flat(20)},
 			serverQuaymaster: {rate: flat(175_000), serverCPU: spread{5, 4.9, 6.25}, p50: flat(300)},
 			serverEcho:       {rate: flat(140_000), serverCPU: flat(6.25)},
@@ -34,12 +33,19 @@ func resultsOfTest() []result {
 		{measurement{"idle", kindIdle, 10_000, nil}, map[string]summary{
 			serverQuaymaster: {idleCPU: flat(0.875)},
 		}},
+		{measurement{"ept_map", kindMap64, 10, nil}, map[string]summary{
+			serverSamba:      {rate: flat(10_000), serverCPU: flat(90)},
+			serverQuaymaster: {rate: flat(25_000), serverCPU: flat(30)},
+		}},
+		{measurement{"bind + ept_map", kindBindMap, 10, nil}, map[string]summary{
+			serverQuaymaster: {longest: spread{20_000, 10_000, 501_000}, lost: spread{0, 0, 1}},
+		}},
 	}
 }
 
-func TestWriteTable(t *testing.T) {
+func TestWriteTables(t *testing.T) {
 	var got strings.Builder
-	writeTable(&got, resultsOfTest())
+	writeTables(&got, resultsOfTest())
 	want := `
 | measurement   | figure                        |                rpcbind |       quaymaster | Go echo | to rpcbind | to echo |
 | ------------- | ----------------------------- | ---------------------: | ---------------: | ------: | ---------: | ------: |
@@ -54,9 +60,17 @@ func TestWriteTable(t *testing.T) {
 |               | of it anonymous, MiB          |                   2.40 |             19.0 |       — |      7.92× |       — |
 |               | and pages of the journal, MiB |                      — |             3.00 |       — |          — |       — |
 | idle          | server CPU, % of a core       |                      — |             0.88 |       — |          — |       — |
+
+| measurement    | figure         |  Samba |              quaymaster | Go echo | to Samba | to echo |
+| -------------- | -------------- | -----: | ----------------------: | ------: | -------: | ------: |
+| ept_map        | requests/s     | 10,000 |                  25,000 |       — |    2.50× |       — |
+|                | server CPU, µs |   90.0 |                    30.0 |       — |    0.33× |       — |
+| bind + ept_map | longest, µs    |      — | 20,000 (10,000–501,000) |       — |        — |       — |
+|                | calls lost     |      — |        0.00 (0.00–1.00) |       — |        — |       — |
+
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
-		t.Errorf("writeTable (-want +got):\n%s", diff)
+		t.Errorf("writeTables (-want +got):\n%s", diff)
 	}
 }
 
@@ -76,6 +90,14 @@ func TestWriteTargets(t *testing.T) {
 | SET + UNSET pairs, journalled, 8 clients: at least 1 × rpcbind's rate |         — | not measured |
 | memory after DUMP of 10,000 rows, without the journal: below 30 MiB   | 31.25 MiB | not met      |
 | idle with 10,000 rows: at most 5 % of a core                          |    0.88 % | met          |
+| ept_map, 1 connection: at least 1 × Samba's rate                      |         — | not measured |
+| ept_map, 8 connections: at least 3 × Samba's rate                     |         — | not measured |
+| ept_map, 64 connections: at least 3 × Samba's rate                    |     2.50× | not met      |
+| ept_map, 64 connections: server CPU at most a third of Samba's        |     0.33× | met          |
+| ept_map from 10 to 100,000 interfaces: server CPU within 20 %         |         — | not measured |
+| bind + ept_map, 64 clients: at least 1.5 × Samba's rate               |         — | not measured |
+| bind + ept_map, 64 clients: server CPU at most a third of Samba's     |         — | not measured |
+| bind + ept_map, 64 clients: none takes more than 500 ms, none is lost |  501.0 ms | not met      |
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
 		t.Errorf("writeTargets (-want +got):\n%s", diff)
@@ -97,7 +119,7 @@ func TestPlanServesTargets(t *testing.T) {
 	for _, m := range plan() {
 		r := result{m, make(map[string]summary)}
 		for _, server := range m.servers {
-			r.summaries[server] = summary{rate: one, serverCPU: one, idleCPU: one, memory: one}
+			r.summaries[server] = summary{rate: one, serverCPU: one, idleCPU: one, memory: one, longest: one}
 		}
 		results = append(results, r)
 	}

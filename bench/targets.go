@@ -33,12 +33,19 @@ func (m measured) cpu(server, kind string, rows int) float64 {
 	return m.summary(server, kind, rows).serverCPU.median
 }
 
-// rateRatio returns quaymaster's rate as a multiple of rpcbind's.
+// rateRatio returns quaymaster's rate as a multiple of its peer's.
 func rateRatio(kind string, rows int) func(measured) (float64, bool) {
 	return func(m measured) (float64, bool) {
 		return ratio(
 			m.summary(serverQuaymaster, kind, rows).rate.median,
-			m.summary(serverRPCBind, kind, rows).rate.median)
+			m.summary(peerOf(dialectOf(kind)), kind, rows).rate.median)
+	}
+}
+
+// cpuRatio returns quaymaster's processor time as a multiple of its peer's.
+func cpuRatio(kind string, rows int) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		return ratio(m.cpu(serverQuaymaster, kind, rows), m.cpu(peerOf(dialectOf(kind)), kind, rows))
 	}
 }
 
@@ -54,7 +61,7 @@ var targets = []target{
 	{text: "GETPORT over UDP, 64 outstanding: at least 2.5 × rpcbind's rate", limit: 2.5, decimals: 2, unit: "×",
 		figure: rateRatio(kindSaturated, 10)},
 	{text: "GETPORT from 10 to 100,000 rows: server CPU within 10 %", limit: 10, atMost: true, decimals: 1, unit: " %",
-		figure: flatness},
+		figure: flatness(kindSaturated, 10, 1_000, 100_000)},
 	{text: "GETADDR: server CPU within 20 % of GETPORT's", limit: 20, atMost: true, decimals: 1, unit: " %",
 		figure: func(m measured) (float64, bool) {
 			r, ok := ratio(m.cpu(serverQuaymaster, kindGetAddr, 10), m.cpu(serverQuaymaster, kindSaturated, 10))
@@ -76,20 +83,41 @@ var targets = []target{
 			v := m.summary(serverQuaymaster, kindIdle, 10_000).idleCPU
 			return v.median, v.measured()
 		}},
+	{text: "ept_map, 1 connection: at least 1 × Samba's rate", limit: 1, decimals: 2, unit: "×",
+		figure: rateRatio(kindMap1, 10)},
+	{text: "ept_map, 8 connections: at least 3 × Samba's rate", limit: 3, decimals: 2, unit: "×",
+		figure: rateRatio(kindMap8, 10)},
+	{text: "ept_map, 64 connections: at least 3 × Samba's rate", limit: 3, decimals: 2, unit: "×",
+		figure: rateRatio(kindMap64, 10)},
+	{text: "ept_map, 64 connections: server CPU at most a third of Samba's", limit: 1. / 3, atMost: true, decimals: 2, unit: "×",
+		figure: cpuRatio(kindMap64, 10)},
+	{text: "ept_map from 10 to 100,000 interfaces: server CPU within 20 %", limit: 20, atMost: true, decimals: 1, unit: " %",
+		figure: flatness(kindMap64, 10, 100_000)},
+	{text: "bind + ept_map, 64 clients: at least 1.5 × Samba's rate", limit: 1.5, decimals: 2, unit: "×",
+		figure: rateRatio(kindBindMap, 10)},
+	{text: "bind + ept_map, 64 clients: server CPU at most a third of Samba's", limit: 1. / 3, atMost: true, decimals: 2, unit: "×",
+		figure: cpuRatio(kindBindMap, 10)},
+	{text: "bind + ept_map, 64 clients: none takes more than 500 ms, none is lost", limit: 500, atMost: true, decimals: 1, unit: " ms",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindBindMap, 10).longest // with the lost
+			return v.high / 1000, v.measured()
+		}},
 }
 
 // flatness returns by how many per cent the dearest of the sizes exceeds the
 // cheapest.
-func flatness(m measured) (float64, bool) {
-	low, high := math.Inf(1), 0.0
-	for _, rows := range []int{10, 1_000, 100_000} {
-		cpu := m.cpu(serverQuaymaster, kindSaturated, rows)
-		if cpu == 0 {
-			return 0, false
+func flatness(kind string, sizes ...int) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		low, high := math.Inf(1), 0.0
+		for _, rows := range sizes {
+			cpu := m.cpu(serverQuaymaster, kind, rows)
+			if cpu == 0 {
+				return 0, false
+			}
+			low, high = min(low, cpu), max(high, cpu)
 		}
-		low, high = min(low, cpu), max(high, cpu)
+		return (high/low - 1) * 100, true
 	}
-	return (high/low - 1) * 100, true
 }
 
 // writeTargets writes each target with what was measured and the verdict.
