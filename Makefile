@@ -18,7 +18,7 @@ test:
 	.ci/packages
 	$(GO) tool gotestsum --format pkgname -- ./...
 
-# A table of speed, with rpcbind beside it: docs/performance.md says how to read it.
+# Tables of speed, with rpcbind and Samba beside it: docs/performance.md says how to read it.
 bench:
 	.ci/packages
 	$(GO) run ./bench

@@ -1,12 +1,13 @@
-// Command bench measures port mappers side by side: rpcbind, quaymaster, and
-// a plain Go UDP echo of the same datagrams as the limit of what Go's sockets
-// give. It prints one Markdown table and, below it, which of the project's
-// targets are met.
+// Command bench measures mappers side by side: quaymaster with rpcbind as a port
+// mapper of ONC and with Samba as an endpoint mapper of DCE, and beside both a
+// plain Go server that gives the same answer to everybody, as the limit of what
+// Go's sockets give. It prints a Markdown table of each and, below them, which
+// of the project's targets are met.
 //
 //	go run ./bench
 //
 // Each server runs in network, mount and PID namespaces of its own, so every
-// one of them has port 111 and /run/rpcbind.sock to itself, no packet leaves
+// one of them has its well-known port and /run to itself, no packet leaves
 // the loopback interface of its namespace, and all of it ends with the
 // command. At the ports that are registered something listens. Rounds are
 // interleaved between the servers, of which only one is awake at a time; every

@@ -119,8 +119,8 @@ func TestBindRun(t *testing.T) {
 		name string
 		load func(netip.AddrPort) *streamRun
 	}{
-		{"a connection each", func(a netip.AddrPort) *streamRun { return newBindRun(8, a, 10, canned{}) }},
-		{"lasting", func(a netip.AddrPort) *streamRun { return newLastingRun(8, a, 10, canned{}, shortReply) }},
+		{"a connection each", func(a netip.AddrPort) *streamRun { return newBindRun(8, a, 10, new(canned)) }},
+		{"lasting", func(a netip.AddrPort) *streamRun { return newLastingRun(8, a, 10, new(canned), shortReply) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var connections atomic.Int32
@@ -149,7 +149,7 @@ func TestBindRun(t *testing.T) {
 
 // The canned server's answer is to none of the rows.
 func TestLastingRunCountsWrongAnswers(t *testing.T) {
-	l := newLastingRun(2, listenCanned(t, answerCanned), 10, mapRow{}, shortReply)
+	l := newLastingRun(2, listenCanned(t, answerCanned), 10, new(mapRow), shortReply)
 	got, err := measure(l, time.Millisecond, ownClock)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestLastingRunCountsWrongAnswers(t *testing.T) {
 
 // A server that hangs up before anybody asked is none to measure.
 func TestLastingRunRefused(t *testing.T) {
-	l := newLastingRun(2, listenCanned(t, func(net.Conn) {}), 10, mapRow{}, shortReply)
+	l := newLastingRun(2, listenCanned(t, func(net.Conn) {}), 10, new(mapRow), shortReply)
 	if got, err := measure(l, time.Millisecond, ownClock); err == nil {
 		t.Errorf("measure = %+v, nil, want an error", got)
 	}

@@ -121,20 +121,23 @@ func (bind) check(reply []byte, id uint32, _ int) error {
 }
 
 // mapRow asks by ept_map where the interface of row i is over TCP.
-type mapRow struct{ pdus }
+type mapRow struct {
+	pdus
+	stub []byte // of the last call: its memory is used again
+}
 
 // maxTowers is what Windows asks for. A server that has fewer has told all, and
 // nothing to remember for a call that would go on.
 const maxTowers = 4
 
-func (mapRow) appendCall(b []byte, id uint32, i int) []byte {
-	var stub [256]byte
+func (q *mapRow) appendCall(b []byte, id uint32, i int) []byte {
 	m := epm.Map{Tower: rowTower(i, netip.Addr{}, epm.Port), MaxTowers: maxTowers}
-	return appendRequest(b, id, epm.OpMap, m.Append(stub[:0], ndr.LittleEndian))
+	q.stub = m.Append(q.stub[:0], ndr.LittleEndian)
+	return appendRequest(b, id, epm.OpMap, q.stub)
 }
 
 // check expects one tower, with the address that was asked.
-func (mapRow) check(reply []byte, id uint32, i int) error {
+func (*mapRow) check(reply []byte, id uint32, i int) error {
 	tower, err := towerIn(reply, id)
 	if err != nil {
 		return err
@@ -175,7 +178,7 @@ func towerIn(reply []byte, id uint32) ([]byte, error) {
 // canned is the ept_map that the canned server answers: a tower of no row.
 type canned struct{ mapRow }
 
-func (canned) check(reply []byte, id uint32, _ int) error {
+func (*canned) check(reply []byte, id uint32, _ int) error {
 	_, err := towerIn(reply, id)
 	return err
 }
@@ -197,9 +200,8 @@ const maxLookup = 490
 const longLookup = 128 << 10
 
 func (l *lookupRows) appendCall(b []byte, id uint32, _ int) []byte {
-	var stub [256]byte
 	k := epm.Lookup{VersOption: epm.VersAll, MaxEntries: epm.MaxEntries}
-	return appendRequest(b, id, epm.OpLookup, k.Append(stub[:0], ndr.LittleEndian))
+	return appendRequest(b, id, epm.OpLookup, k.Append(nil, ndr.LittleEndian))
 }
 
 func (l *lookupRows) check(reply []byte, id uint32, _ int) error {

@@ -204,9 +204,9 @@ func answersDCE(string) error {
 // newLoad returns the load a job names.
 func newLoad(j job, kind string) (load, error) {
 	var getport question = getPort{}
-	var eptMap streamQuestion = mapRow{}
+	var eptMap streamQuestion = new(mapRow)
 	if kind == serverEcho {
-		getport, eptMap = echoed{}, canned{}
+		getport, eptMap = echoed{}, new(canned)
 	}
 	address := addressOf(dialectOf(j.Kind))
 	switch j.Kind {
