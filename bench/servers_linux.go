@@ -65,8 +65,6 @@ func command(b brief) (*exec.Cmd, error) {
 		return exec.Command("rpcbind", "-f", "-w"), os.Mkdir("/run/rpcbind", 0o755) // as its systemd unit does, for -w
 	case b.Server == serverSamba:
 		return sambaCommand(b.Rows)
-	case b.Server == serverQuaymaster && dce:
-		return exec.Command(b.Path, "serve", "--listen-dce", addressOf(b.Dialect).String()), nil
 	case b.Server == serverQuaymaster:
 		return exec.Command(b.Path, "serve"), nil
 	case b.Server == serverEcho && dce:
