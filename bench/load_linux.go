@@ -29,7 +29,7 @@ type tally struct {
 	FirstWrong    string `json:",omitempty"`
 
 	Elapsed      time.Duration
-	ServerCPU    time.Duration // of all threads of the server
+	ServerCPU    time.Duration // of all threads of all processes of the server
 	GeneratorCPU time.Duration
 	P50, P99     time.Duration // 0 where the load does not time single requests
 	Longest      time.Duration // likewise; of a lost call the time it was waited for

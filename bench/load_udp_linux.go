@@ -225,6 +225,7 @@ func (r *udpRun) retransmit(now time.Duration) error {
 		}
 		if slot.transmits == maxTransmits {
 			r.Lost++
+			r.latency.add(now - slot.first)
 			r.unanswered--
 			slot.transmits = 0
 			continue
