@@ -70,9 +70,15 @@ func run(ctx context.Context) error {
 		}
 	}
 	if os.Getuid() != 0 {
-		// rpcbind insists on setgroups(2), which a user namespace does not allow.
-		progress("rpcbind and Samba are left out: they start as root only")
-		servers = slices.DeleteFunc(servers, func(s string) bool { return s == serverRPCBind || s == serverSamba })
+		// rpcbind insists on setgroups(2), which a user namespace does not allow; Samba
+		// starts, and answers nobody.
+		servers = slices.DeleteFunc(servers, func(s string) bool {
+			needsRoot := s == serverRPCBind || s == serverSamba
+			if needsRoot {
+				progress("%s is left out: it needs root", s)
+			}
+			return needsRoot
+		})
 	}
 	chosen := choose(plan(), pattern, servers)
 	if len(chosen) == 0 {

@@ -33,14 +33,11 @@ rpcd_epmapper:idle_seconds = 3600
 `)
 	for option, name := range map[string]string{
 		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
-		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "log file": "log",
+		"pid directory": "pid", "ncalrpc dir": "ncalrpc",
 	} {
 		dir := filepath.Join(sambaDir, name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
-		}
-		if option == "log file" {
-			dir = filepath.Join(dir, "log")
 		}
 		fmt.Fprintf(&config, "%s = %s\n", option, dir)
 	}
@@ -51,7 +48,8 @@ rpcd_epmapper:idle_seconds = 3600
 	if err := os.WriteFile(script, []byte(rowScript(rows)), 0o755); err != nil {
 		return nil, err
 	}
-	return exec.Command(sambaServer, "--foreground", "--no-process-group", "--configfile="+file, sambaMapper, script), nil
+	return exec.Command(sambaServer, "--foreground", "--no-process-group", "--configfile="+file,
+		"--log-basename="+sambaDir, sambaMapper, script), nil
 }
 
 // rowScript returns a program that lists rows as samba-dcerpcd asks for: how many
