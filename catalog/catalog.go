@@ -25,16 +25,21 @@ import (
 var files embed.FS
 
 var builtin = sync.OnceValue(func() *Catalog {
-	c, err := Load(files)
+	return newCatalog(sound(loadPrograms(files)), sync.OnceValue(func() []*Interface { return sound(loadInterfaces(files)) }))
+})
+
+// sound returns what was read from the built-in files.
+func sound[T any](facts T, err error) T {
 	if err != nil {
 		panic("catalog: the built-in files are broken:\n" + err.Error())
 	}
-	return c
-})
+	return facts
+}
 
 // Builtin returns the catalog this package was built with, which all callers
-// share. The first call reads it and panics if it is broken, which a test of
-// this package rules out.
+// share. Each file is read when it is first asked for: a daemon that serves ONC
+// RPC alone does without the interfaces, which take a megabyte. A broken file
+// panics, which a test of this package rules out.
 func Builtin() *Catalog { return builtin() }
 
 // A Catalog is a set of facts that agree with each other. It never changes after
@@ -43,7 +48,19 @@ type Catalog struct {
 	programs   []Program      // ascending by number
 	byNumber   map[uint32]int // to an index of programs
 	byName     map[string]int // names and aliases in lower case, to the same
-	interfaces []*Interface   // ascending by UUID and version
+
+	interfaces func() []*Interface // ascending by UUID and version; nil: none
+}
+
+func newCatalog(programs []Program, interfaces func() []*Interface) *Catalog {
+	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces}
+	for i, p := range programs {
+		c.byNumber[p.Number] = i
+		for name := range p.names() {
+			c.byName[strings.ToLower(name)] = i
+		}
+	}
+	return c
 }
 
 // Load reads a catalog from the files in the root of fsys, which are those
@@ -58,14 +75,7 @@ func Load(fsys fs.FS) (*Catalog, error) {
 	if err := errors.Join(errPrograms, errInterfaces); err != nil {
 		return nil, err
 	}
-	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces}
-	for i, p := range programs {
-		c.byNumber[p.Number] = i
-		for name := range p.names() {
-			c.byName[strings.ToLower(name)] = i
-		}
-	}
-	return c, nil
+	return newCatalog(programs, func() []*Interface { return interfaces }), nil
 }
 
 // Program returns the program with the given number, or false if the catalog

@@ -136,7 +136,7 @@ func (c *Catalog) InterfacesByName(name string) []Interface {
 		return nil
 	}
 	var named, aliased []Interface
-	for _, is := range c.interfaces {
+	for _, is := range c.allInterfaces() {
 		same := func(s string) bool { return strings.EqualFold(s, name) }
 		switch {
 		case same(is.Name):
@@ -155,7 +155,7 @@ func (c *Catalog) InterfacesByName(name string) []Interface {
 // are the caller's to change.
 func (c *Catalog) Interfaces() iter.Seq[Interface] {
 	return func(yield func(Interface) bool) {
-		for _, is := range c.interfaces {
+		for _, is := range c.allInterfaces() {
 			if !yield(is.clone()) {
 				return
 			}
@@ -163,16 +163,24 @@ func (c *Catalog) Interfaces() iter.Seq[Interface] {
 	}
 }
 
-// versions returns the part of c.interfaces that has the given UUID.
+func (c *Catalog) allInterfaces() []*Interface {
+	if c.interfaces == nil {
+		return nil
+	}
+	return c.interfaces()
+}
+
+// versions returns the interfaces that have the given UUID.
 func (c *Catalog) versions(uuid ndr.UUID) []*Interface {
-	first, _ := slices.BinarySearchFunc(c.interfaces, uuid, func(is *Interface, uuid ndr.UUID) int {
+	all := c.allInterfaces()
+	first, _ := slices.BinarySearchFunc(all, uuid, func(is *Interface, uuid ndr.UUID) int {
 		return bytes.Compare(is.UUID[:], uuid[:])
 	})
 	end := first
-	for end < len(c.interfaces) && c.interfaces[end].UUID == uuid {
+	for end < len(all) && all[end].UUID == uuid {
 		end++
 	}
-	return c.interfaces[first:end]
+	return all[first:end]
 }
 
 func (c *Catalog) nearest(uuid ndr.UUID, major, minor uint16) *Interface {
