@@ -45,9 +45,9 @@ func Builtin() *Catalog { return builtin() }
 // A Catalog is a set of facts that agree with each other. It never changes after
 // [Load], so any number of goroutines may use one. The zero value is empty.
 type Catalog struct {
-	programs   []Program      // ascending by number
-	byNumber   map[uint32]int // to an index of programs
-	byName     map[string]int // names and aliases in lower case, to the same
+	programs []Program      // ascending by number
+	byNumber map[uint32]int // to an index of programs
+	byName   map[string]int // names and aliases in lower case, to the same
 
 	interfaces func() []*Interface // ascending by UUID and version; nil: none
 }
