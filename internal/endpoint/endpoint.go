@@ -171,7 +171,7 @@ func (e Endpoint) Validate() error {
 	addr := e.Addr.Addr()
 	switch {
 	case !e.Addr.IsValid():
-		return fmt.Errorf("%s needs an address and a port", e.NetID)
+		return fmt.Errorf("%s needs an address and a port", e.Transport())
 	case e.ProtSeq != 0 && !addr.Is4():
 		return fmt.Errorf("%s: the endpoint mapper tells IPv4 addresses only; 0.0.0.0 is every address, of both families", addr)
 	case addr.Is4() != e.NetID.IsIPv4(), addr.Is4In6():
@@ -190,6 +190,8 @@ func (e Endpoint) Validate() error {
 // process of this host.
 func (e Endpoint) validateName() error {
 	switch {
+	case e.ProtSeq != epm.NP && e.ProtSeq != epm.LRPC:
+		return fmt.Errorf("unknown protocol sequence %s", e.ProtSeq)
 	case e.Path == "" || len(e.Path) > MaxPipe:
 		return fmt.Errorf("%s: name of %d bytes; 1 to %d are possible", e.Transport(), len(e.Path), MaxPipe)
 	case e.ProtSeq == epm.NP && !strings.HasPrefix(e.Path, `\`):

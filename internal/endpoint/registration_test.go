@@ -1,10 +1,13 @@
 package endpoint_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -24,7 +27,10 @@ func TestParseID(t *testing.T) {
 
 func TestMayChange(t *testing.T) {
 	alice, bob := endpoint.Owner{UID: 1000}, endpoint.Owner{UID: 1001}
+	fs1, fs2 := endpoint.HostOwner(netip.MustParseAddr("192.0.2.1")), endpoint.HostOwner(netip.MustParseAddr("192.0.2.2"))
 	row := endpoint.Registration{Owner: alice}
+	hosts := endpoint.Registration{Owner: fs1}
+	nobodys := endpoint.Registration{Owner: endpoint.Owner{UID: endpoint.NoUID}}
 	own := endpoint.Registration{Owner: endpoint.Superuser, Own: true}
 	roots := endpoint.Registration{Owner: endpoint.Superuser}
 	for _, tt := range []struct {
@@ -39,6 +45,14 @@ func TestMayChange(t *testing.T) {
 		{"a user at root's row", alice, roots, false},
 		{"root at the mapper's row", endpoint.Superuser, own, false},
 		{"a user at the mapper's row", alice, own, false},
+		{"the host", fs1, hosts, true},
+		{"another host", fs2, hosts, false},
+		{"a user at a host's row", alice, hosts, false},
+		{"root at a host's row", endpoint.Superuser, hosts, true},
+		{"a host at a user's row", fs1, row, false},
+		{"a host at root's row", fs1, roots, false},
+		{"a host at the row of the user with its uid", fs1, nobodys, false},
+		{"that user at a host's row", nobodys.Owner, hosts, false},
 	} {
 		if got := tt.who.MayChange(&tt.row); got != tt.want {
 			t.Errorf("%s: MayChange = %v, want %v", tt.name, got, tt.want)
@@ -47,6 +61,11 @@ func TestMayChange(t *testing.T) {
 }
 
 func TestOwnerOnTheWire(t *testing.T) { // contract: "superuser" for uid 0, else the number
+	for a, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::1", "fe80::1%eth0": "fe80::1%eth0"} {
+		if got := endpoint.HostOwner(netip.MustParseAddr(a)).String(); got != want {
+			t.Errorf("HostOwner(%s) = %q, want %q", a, got, want)
+		}
+	}
 	for uid, want := range map[uint32]string{0: "superuser", 65534: "65534", 1<<32 - 1: "4294967295"} {
 		if got := (endpoint.Owner{UID: uid}).String(); got != want {
 			t.Errorf("Owner{%d} = %q, want %q", uid, got, want)
@@ -78,5 +97,71 @@ func TestValidateRegistration(t *testing.T) {
 			tt.change(&r)
 			checkError(t, "Validate", r.Validate(), tt.want)
 		})
+	}
+}
+
+func TestValidateRegistrationOfDCE(t *testing.T) {
+	good := endpoint.Registration{Interface: winreg, Endpoint: named(epm.NP, `\pipe\winreg`)}
+	for _, tt := range []struct {
+		name   string
+		change func(*endpoint.Registration)
+		want   string
+	}{
+		{"nothing wrong", func(*endpoint.Registration) {}, ""},
+		{"object", func(r *endpoint.Registration) { r.Object = object }, ""},
+		{"nil UUID and version 0.0", func(r *endpoint.Registration) { r.Interface = endpoint.Interface{Dialect: endpoint.DCE} }, ""},
+		{"largest version", func(r *endpoint.Registration) { r.Major, r.Minor = 1<<16-1, 1<<16-1 }, ""},
+		{"longest annotation", func(r *endpoint.Registration) { r.Annotation = strings.Repeat("x", endpoint.MaxAnnotation) }, ""},
+		{"long annotation", func(r *endpoint.Registration) { r.Annotation = strings.Repeat("x", endpoint.MaxAnnotation+1) }, "annotation of 64 bytes; at most 63 are possible"},
+		{"NUL in an annotation", func(r *endpoint.Registration) { r.Annotation = "a\x00" }, `annotation "a\x00" is not printable`},
+		{"an endpoint of ONC", func(r *endpoint.Registration) { r.Endpoint = at(rpcbind.TCP, "0.0.0.0:1") }, "a DCE interface needs a protocol sequence"},
+		{"a program at a pipe", func(r *endpoint.Registration) { r.Interface = endpoint.Program(7, 1) }, "an ONC program has no protocol sequence"},
+		{"a program with an object", func(r *endpoint.Registration) {
+			r.Interface, r.Endpoint, r.Object = endpoint.Program(7, 1), at(rpcbind.TCP, "0.0.0.0:1"), object
+		}, "an ONC program has no objects"},
+		{"endpoint", func(r *endpoint.Registration) { r.Path = "winreg" }, `np: pipe "winreg" does not begin with \, as \pipe\winreg does`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := good
+			tt.change(&r)
+			checkError(t, "Validate", r.Validate(), tt.want)
+		})
+	}
+}
+
+// TestPlace: of two registrations at one place there is room for one.
+func TestPlace(t *testing.T) {
+	onc := endpoint.Registration{Interface: endpoint.Program(100005, 3), Endpoint: at(rpcbind.TCP, "0.0.0.0:20048")}
+	tcp := endpoint.Registration{Interface: winreg, Endpoint: dce(epm.TCP, "10.0.0.5:50001")}
+	pipe := endpoint.Registration{Interface: winreg, Endpoint: named(epm.NP, `\pipe\winreg`)}
+	for _, tt := range []struct {
+		name   string
+		r      endpoint.Registration
+		change func(*endpoint.Registration)
+		same   bool
+	}{
+		{"onc, another address", onc, func(r *endpoint.Registration) { r.Addr = netip.MustParseAddrPort("192.0.2.1:2000") }, true},
+		{"onc, another annotation and owner", onc, func(r *endpoint.Registration) { r.Annotation, r.Owner.UID = "x", 1000 }, true},
+		{"onc, another transport", onc, func(r *endpoint.Registration) { r.NetID = rpcbind.UDP }, false},
+		{"onc, another version", onc, func(r *endpoint.Registration) { r.Version = 1 }, false},
+
+		{"dce, another annotation and owner", tcp, func(r *endpoint.Registration) { r.Annotation, r.Owner.UID, r.ID = "x", 1000, 7 }, true},
+		{"dce, another port", tcp, func(r *endpoint.Registration) { r.Addr = netip.MustParseAddrPort("10.0.0.5:50002") }, false},
+		{"dce, another address", tcp, func(r *endpoint.Registration) { r.Addr = netip.MustParseAddrPort("0.0.0.0:50001") }, false},
+		{"dce, another protocol sequence at the port", tcp, func(r *endpoint.Registration) { r.ProtSeq = epm.HTTP }, false},
+		{"dce, an object", tcp, func(r *endpoint.Registration) { r.Object = object }, false},
+		{"dce, another minor version", tcp, func(r *endpoint.Registration) { r.Minor = 1 }, false},
+		{"dce, another interface", tcp, func(r *endpoint.Registration) { r.UUID = ndr.UUID{} }, false},
+		{"dce, another pipe", pipe, func(r *endpoint.Registration) { r.Path = `\pipe\lsass` }, false},
+		{"dce, the pipe's name as that of a process", pipe, func(r *endpoint.Registration) { r.ProtSeq = epm.LRPC }, false},
+	} {
+		other := tt.r
+		tt.change(&other)
+		if same := tt.r.Place() == other.Place(); same != tt.same {
+			t.Errorf("%s: %v and %v are one place: %t, want %t", tt.name, tt.r.Place(), other.Place(), same, tt.same)
+		}
+	}
+	if got, want := endpoint.ProgramPlace(onc.Interface, onc.NetID), onc.Place(); got != want {
+		t.Errorf("ProgramPlace = %v, want %v", got, want)
 	}
 }
