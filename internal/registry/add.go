@@ -98,11 +98,15 @@ func (p *plan) replace(regs []endpoint.Registration) {
 			return s.Interface == r.Interface && s.Object == r.Object && s.ProtSeq == r.ProtSeq && !kept[s.Place()]
 		}) {
 			kept[stale.reg.Place()] = true // it ends once
+			why := Removed
 			if err := mayEnd(p.claim.Owner, stale.reg); err != nil {
-				p.mistake(r, err)
-				continue
+				var holds bool
+				if holds, why = p.g.holds(stale); holds {
+					p.mistake(r, err)
+					continue
+				}
 			}
-			p.change.end(stale, Removed)
+			p.change.end(stale, why)
 		}
 	}
 }
@@ -165,22 +169,24 @@ func (p *plan) make(r *endpoint.Registration) {
 }
 
 // renew plans what the claim means for a row that stands: nothing if the row is
-// another's and no evidence is asked for, or if it is permanent.
+// another's and no evidence is asked for. What is permanent stays that.
 func (p *plan) renew(stands *row, r *endpoint.Registration) {
 	asked := p.claim.Evidence != 0
 	switch {
 	case asked && !p.claim.Owner.MayChange(stands.reg):
 		p.mistake(r, &RowError{r.Interface, r.Endpoint, ErrNotOwner, &stands.reg.Owner})
 		return
-	case !asked && p.claim.Owner != stands.reg.Owner, stands.reg.Evidence == endpoint.Permanent, stands.reg.Own:
+	case !asked && p.claim.Owner != stands.reg.Owner, stands.reg.Own:
 		p.stays(stands.reg)
 		return
 	}
-	now := *stands.reg
+	now, b := *stands.reg, stands.belief
+	if now.Evidence != endpoint.Permanent {
+		b = p.believeAgain(stands, &now)
+	}
 	if r.Dialect == endpoint.DCE && r.Annotation != "" { // where it is no part of what was registered
 		now.Annotation = r.Annotation
 	}
-	b := p.believeAgain(stands, &now)
 	if b.at = stands.at; now == *stands.reg && b == stands.belief {
 		p.stays(stands.reg)
 		return

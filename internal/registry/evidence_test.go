@@ -44,7 +44,7 @@ func claim(t testing.TB, g *registry.Registry, c registry.Claim, rows ...endpoin
 // evidence fails the test unless r stands for a reason; nil stands for no reason.
 func evidence(t testing.TB, g *registry.Registry, r endpoint.Registration, want string) *endpoint.Registration {
 	t.Helper()
-	now := g.Lookup(r.Interface, r.NetID)
+	now := g.Standing(r)
 	got := "nothing"
 	if now != nil {
 		got = now.Evidence.String()

@@ -17,6 +17,16 @@ func (g *Registry) Lookup(i endpoint.Interface, n rpcbind.NetID) *endpoint.Regis
 	return nil
 }
 
+// Standing returns the registration in the place of r, or nil.
+func (g *Registry) Standing(r endpoint.Registration) *endpoint.Registration {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if r := g.standing(&r); r != nil {
+		return r.reg
+	}
+	return nil
+}
+
 // Check looks at the evidence of every row now.
 func (g *Registry) Check() error { return g.check() }
 

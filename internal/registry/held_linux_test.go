@@ -464,3 +464,28 @@ func TestProcessAfterRestart(t *testing.T) {
 	g.Close()
 	leaks(t, g, before-waits.fds-lives.fds)
 }
+
+// A pipe or a name lives with the process that registered it, for no socket of it
+// can be seen; what a tool registered and left gets a lease.
+func TestPipeWithItsProcess(t *testing.T) {
+	for _, tt := range []struct {
+		grace time.Duration
+		want  string // after the process
+	}{{1, "nothing"}, {time.Hour, "lease"}} {
+		for _, at := range []string{`np \pipe\x`, "lrpc x"} {
+			c := start(t)
+			before := descriptors(t)
+			g := openWith(t, registry.Config{Sockets: &table{}, Grace: tt.grace})
+			pipe := dce(alice, x1, at)
+			claim(t, g, c.claim(), pipe)
+			check(t, g)
+			if r := evidence(t, g, pipe, "process"); r.PID != c.pid {
+				t.Errorf("%s lives with process %d, want %d", at, r.PID, c.pid)
+			}
+			c.end()
+			check(t, g)
+			evidence(t, g, pipe, tt.want)
+			leaks(t, g, before-c.fds)
+		}
+	}
+}

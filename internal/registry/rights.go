@@ -93,7 +93,10 @@ func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error 
 		if x.reg.Own { // whose socket is not looked at
 			uid = x.reg.Owner.UID
 		}
-		if uid != o.UID {
+		if uid == o.UID {
+			continue
+		}
+		if holds, _ := g.holds(x); holds { // or the check ends it
 			return fmt.Errorf("%w: uid %d listens at port %d, for %s", ErrRight, uid, other.port, x.reg.Interface)
 		}
 	}
