@@ -120,7 +120,7 @@ func TestBadRows(t *testing.T) {
 // FuzzDecode gives the decoder texts with right checksums: what it makes of them
 // is kept when it is stored again.
 func FuzzDecode(f *testing.F) {
-	for i := range 30 {
+	for i := range storetest.Every {
 		r := storetest.Record(i)
 		w, err := encode(&r, moment{time.Now(), 1 << 40})
 		if err != nil {

@@ -155,6 +155,8 @@ func storable(r *registry.Record) error {
 		return fmt.Errorf("evidence %s: only permanent rows are kept in a file", r.Evidence)
 	case r.Own, r.IsMapper():
 		return fmt.Errorf("the mapper's own rows are not kept in a file")
+	case r.Owner.Host.IsValid():
+		return fmt.Errorf("%s: only rows of root's are kept in a file", r.Owner)
 	case r.Owner != endpoint.Superuser:
 		return fmt.Errorf("uid %d: only rows of root's are kept in a file", r.Owner.UID)
 	case r.ID == 0, r.ID > endpoint.MaxID:

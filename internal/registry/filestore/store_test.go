@@ -22,6 +22,8 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 	"github.com/quaymaster/quaymaster/internal/registry/storetest"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -192,7 +194,7 @@ var anyText = rapid.OneOf(
 )
 
 // validRow is what Validate accepts of anyRow: most of it.
-var validRow = rapid.Custom(anyRow).Filter(func(r registry.Record) bool { return r.Validate() == nil && r.Program != rpcbind.Program })
+var validRow = rapid.Custom(anyRow).Filter(func(r registry.Record) bool { return r.Validate() == nil && !r.IsMapper() })
 
 func anyRow(t *rapid.T) registry.Record {
 	r := registry.Record{Registration: endpoint.Registration{
@@ -203,6 +205,10 @@ func anyRow(t *rapid.T) registry.Record {
 		Since:      time.Unix(rapid.Int64Range(-1e10, 1e11).Draw(t, "since"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds")).UTC(),
 		Evidence:   endpoint.Permanent,
 	}}
+	if rapid.Bool().Draw(t, "dce") {
+		beDCE(t, &r)
+		return r
+	}
 	if !r.NetID.IsIP() {
 		r.Path = rapid.SampledFrom([]string{"/", "@"}).Draw(t, "kind") + anyText.Draw(t, "path")
 		return r
@@ -216,6 +222,27 @@ func anyRow(t *rapid.T) registry.Record {
 	return r
 }
 
+// beDCE makes a row one of DCE.
+func beDCE(t *rapid.T, r *registry.Record) {
+	uuid := rapid.Custom(func(t *rapid.T) ndr.UUID { return ndr.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "uuid")) })
+	r.Interface = endpoint.Interface{
+		Dialect: endpoint.DCE, UUID: uuid.Draw(t, "interface"),
+		Major: rapid.Uint16().Draw(t, "major"), Minor: rapid.Uint16().Draw(t, "minor"),
+	}
+	if rapid.Bool().Draw(t, "of an object") {
+		r.Object = uuid.Draw(t, "object")
+	}
+	a := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address")))
+	p := rapid.SampledFrom(epm.ProtSeqs[:]).Draw(t, "protseq")
+	r.Endpoint = endpoint.At(p, netip.AddrPortFrom(a, rapid.Uint16Min(1).Draw(t, "port")))
+	switch p {
+	case epm.NP:
+		r.Endpoint = endpoint.Endpoint{ProtSeq: p, Path: `\` + anyText.Draw(t, "pipe")}
+	case epm.LRPC:
+		r.Endpoint = endpoint.Endpoint{ProtSeq: p, Path: anyText.Draw(t, "name")}
+	}
+}
+
 func TestStore(t *testing.T) {
 	refused := storetest.Record(200)
 	refused.Evidence = endpoint.Lease
@@ -227,7 +254,7 @@ func TestStore(t *testing.T) {
 		Record: func(i int) registry.Record {
 			r := storetest.Record(i)
 			return registry.Record{Order: r.Order, Registration: endpoint.Registration{
-				ID: r.ID, Interface: r.Interface, Endpoint: r.Endpoint, Annotation: r.Annotation, Since: r.Since,
+				ID: r.ID, Interface: r.Interface, Object: r.Object, Endpoint: r.Endpoint, Annotation: r.Annotation, Since: r.Since,
 				Evidence: endpoint.Permanent,
 			}}
 		},
@@ -369,6 +396,7 @@ func TestRefusedRows(t *testing.T) {
 	}{
 		{func(r *registry.Record) { r.Evidence = endpoint.Lease }, "evidence lease: only permanent rows are kept in a file"},
 		{func(r *registry.Record) { r.Owner.UID = 1000 }, "uid 1000: only rows of root's are kept in a file"},
+		{func(r *registry.Record) { r.Owner = endpoint.HostOwner(netip.MustParseAddr("192.0.2.1")) }, "192.0.2.1: only rows of root's are kept in a file"},
 		{func(r *registry.Record) { r.Own = true }, "the mapper's own rows are not kept in a file"},
 		{func(r *registry.Record) { r.ID = 0 }, "id 000000000000 cannot be"},
 		{func(r *registry.Record) { r.ID = endpoint.MaxID + 1 }, "id 1000000000000 cannot be"},

@@ -23,6 +23,8 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -56,8 +58,14 @@ const Tolerance = 50 * time.Millisecond
 // began is what Until of each [Record] counts from.
 var began = time.Now()
 
-// Record returns records with every kind of endpoint and evidence; only Until is
-// another in another process.
+// kinds is how many kinds of endpoint there are: of ONC, and of DCE.
+const kinds = len(rpcbind.NetIDs) + len(epm.ProtSeqs)
+
+// Every is how many records have every kind of endpoint with every evidence.
+const Every = 6 * kinds
+
+// Record returns records with every kind of endpoint, evidence and owner; only Until
+// is another in another process.
 func Record(i int) registry.Record {
 	random := rand.New(rand.NewPCG(uint64(i), 1))
 	r := registry.Record{
@@ -82,8 +90,19 @@ func Record(i int) registry.Record {
 	if i%3 == 0 {
 		r.Annotation = fmt.Sprintf("für <%d> & “mehr”", i)
 	}
+	switch i % 8 {
+	case 3:
+		r.Owner = endpoint.HostOwner(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+	case 7:
+		r.Owner = endpoint.HostOwner(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 1, 15: byte(i)}))
+	}
 	port := uint16(1 + random.IntN(1<<16-1))
-	switch r.NetID = rpcbind.NetIDs[i/6%len(rpcbind.NetIDs)]; {
+	kind := i / 6 % kinds
+	if kind >= len(rpcbind.NetIDs) {
+		beDCE(&r, epm.ProtSeqs[kind-len(rpcbind.NetIDs)], port, i, random)
+		return r
+	}
+	switch r.NetID = rpcbind.NetIDs[kind]; {
 	case r.NetID.IsIPv4():
 		r.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), port)
 	case r.NetID.IsIPv6():
@@ -94,6 +113,28 @@ func Record(i int) registry.Record {
 		r.Path = fmt.Sprintf("@%d", i)
 	}
 	return r
+}
+
+// beDCE makes a record one of DCE.
+func beDCE(r *registry.Record, p epm.ProtSeq, port uint16, i int, random *rand.Rand) {
+	uuid := func() (u ndr.UUID) {
+		for k := range u {
+			u[k] = byte(random.Uint32())
+		}
+		return u
+	}
+	r.Interface = endpoint.Interface{Dialect: endpoint.DCE, UUID: uuid(), Major: uint16(random.Uint32N(5)), Minor: uint16(random.Uint32N(11))}
+	if i%4 == 0 {
+		r.Object = uuid()
+	}
+	switch p {
+	case epm.NP:
+		r.Endpoint = endpoint.Endpoint{ProtSeq: p, Path: fmt.Sprintf(`\\FS1\pipe\it's %d`, i)}
+	case epm.LRPC:
+		r.Endpoint = endpoint.Endpoint{ProtSeq: p, Path: fmt.Sprintf("LRPC-%016x", i)}
+	default:
+		r.Endpoint = endpoint.At(p, netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), port))
+	}
 }
 
 // Run tests the store, each law in a subtest.
@@ -218,7 +259,7 @@ func testEmpty(t *testing.T, s *store) {
 }
 
 func testEveryRecord(t *testing.T, s *store) {
-	for i := range 60 {
+	for i := range Every {
 		s.write(t, s.records(i, i+1))
 		s.compare(t)
 	}
