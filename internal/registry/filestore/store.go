@@ -170,7 +170,11 @@ func decode(name string, text []byte) ([]registry.Record, error) {
 	places, ids := map[endpoint.Place]int{}, map[endpoint.ID]int{} // the lines where they are
 	regs, err := parse(name, text, func(r *endpoint.Registration, line int) error {
 		if first, ok := places[r.Place()]; ok {
-			return fmt.Errorf("%s on %s is on line %d already: keep one", r.Interface, r.Transport(), first)
+			on := r.Transport()
+			if r.Dialect == endpoint.DCE { // which may be there at other endpoints
+				on = r.Endpoint.String()
+			}
+			return fmt.Errorf("%s on %s is on line %d already: keep one", r.Interface, on, first)
 		}
 		places[r.Place()] = line
 		if first, ok := ids[r.ID]; ok && r.ID != 0 {

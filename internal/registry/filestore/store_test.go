@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +108,14 @@ func TestFile(t *testing.T) {
 	fraction.Since = time.Date(2026, 11, 2, 11, 0, 0, 5e8, time.FixedZone("CET", 3600))
 	socket := permanent(0x20000002, rpcbind.Local, "@/run/x y")
 	socket.Since = time.Time{}
+	srvsvc, pipe, other := permanent(0x20000003, rpcbind.TCP, "10.0.0.5:50001"), permanent(0x20000004, rpcbind.TCP, "10.0.0.5:1"), permanent(0x20000005, rpcbind.TCP, "10.0.0.5:1")
+	srvsvc.Interface = endpoint.Interface{Dialect: endpoint.DCE, UUID: ndr.MustParseUUID("4b324fc8-1670-01d3-1278-5a47bf6ee188"), Major: 3}
+	srvsvc.Endpoint, srvsvc.Annotation = endpoint.At(epm.TCP, srvsvc.Addr), "shares"
+	pipe.Interface, pipe.Endpoint = srvsvc.Interface, endpoint.Endpoint{ProtSeq: epm.NP, Path: `\pipe\it's`}
+	other.Interface = endpoint.Interface{Dialect: endpoint.DCE, UUID: ndr.MustParseUUID("6d9fe472-30f1-4708-8fa8-678362b96156"), Major: 1, Minor: 10}
+	other.Endpoint, other.Object, other.Since = endpoint.Endpoint{ProtSeq: epm.LRPC, Path: "*"}, srvsvc.UUID, time.Time{}
 	s := open(t, path)
-	write(t, s, fraction, socket, mountd)
+	write(t, s, fraction, socket, mountd, srvsvc, pipe, other)
 	const want = `# The permanent registrations of quaymaster. It writes this file anew with every
 # change: comments are not kept.
 #
@@ -121,12 +129,15 @@ func TestFile(t *testing.T) {
 - {program: 100005, version: 3, netid: tcp, address: 10.0.0.5, port: 20048, annotation: 'Ada''s mounts of fs1', id: '5f0c9a31b2d4', since: 2026-11-02T10:00:00Z} # mountd
 - {program: 536870913, version: 1, netid: udp6, address: '::', port: 2049, id: '000020000001', since: 2026-11-02T10:00:00.5Z}
 - {program: 536870914, version: 1, netid: local, address: '@/run/x y', id: '000020000002'}
+- {uuid: 4b324fc8-1670-01d3-1278-5a47bf6ee188, version: '3.0', protseq: ncacn_ip_tcp, address: 10.0.0.5, port: 50001, annotation: 'shares', id: '000020000003', since: 2026-11-02T10:00:00Z} # srvsvc
+- {uuid: 4b324fc8-1670-01d3-1278-5a47bf6ee188, version: '3.0', protseq: ncacn_np, path: '\pipe\it''s', id: '000020000004', since: 2026-11-02T10:00:00Z} # srvsvc
+- {uuid: 6d9fe472-30f1-4708-8fa8-678362b96156, version: '1.10', protseq: ncalrpc, object: 4b324fc8-1670-01d3-1278-5a47bf6ee188, path: '*', id: '000020000005'}
 `
 	got, err := os.ReadFile(path)
 	if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if err := s.Write(nil, []endpoint.ID{mountd.ID, fraction.ID, socket.ID}); err != nil {
+	if err := s.Write(nil, []endpoint.ID{mountd.ID, fraction.ID, socket.ID, srvsvc.ID, pipe.ID, other.ID}); err != nil {
 		t.Fatal(err)
 	}
 	got, err = os.ReadFile(path)
@@ -308,6 +319,46 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// The ids of rows of DCE depend on where they are, too.
+func TestIDsOfDCE(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "permanent.yaml")
+	rows := []string{
+		"- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 50001}\n",
+		"- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 50002}\n",
+		"- {uuid: winreg, version: 1.0, protseq: np, path: '\\pipe\\winreg'}\n",
+		"- {uuid: winreg, version: 1.0, protseq: np, path: '\\pipe\\winreg', object: 6d9fe472-30f1-4708-8fa8-678362b96155}\n",
+		"- {uuid: winreg, version: 1.1, protseq: np, path: '\\pipe\\winreg'}\n",
+	}
+	ids := func(text string) map[endpoint.Place]endpoint.ID {
+		edit(t, path, text)
+		rows, err := open(t, path).Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[endpoint.Place]endpoint.ID{}
+		taken := map[endpoint.ID]bool{}
+		for _, r := range rows {
+			if r.ID == 0 || r.ID > endpoint.MaxID || taken[r.ID] {
+				t.Errorf("%s has id %s", r.Endpoint, r.ID)
+			}
+			all[r.Place()], taken[r.ID] = r.ID, true
+		}
+		return all
+	}
+	first := ids(strings.Join(rows, ""))
+	slices.Reverse(rows)
+	again := ids(strings.ReplaceAll(strings.Join(rows, ""), "winreg, version", "338cd001-2244-31f1-aaaa-900038001003, annotation: x, version"))
+	if len(first) != len(rows) || !maps.Equal(first, again) {
+		t.Errorf("ids %v in another order, with annotations, became %v", first, again)
+	}
+	if got := first[endpoint.Place{
+		Interface: endpoint.Interface{Dialect: endpoint.DCE, UUID: ndr.MustParseUUID("338cd001-2244-31f1-aaaa-900038001003"), Major: 1},
+		Endpoint:  endpoint.Endpoint{ProtSeq: epm.NP, Path: `\pipe\winreg`},
+	}]; got != 0x1114d9891f6e {
+		t.Errorf("id %s differs from that of earlier versions", got)
+	}
+}
+
 func TestDamaged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "permanent.yaml")
 	s := open(t, path)
@@ -326,6 +377,15 @@ func TestDamaged(t *testing.T) {
 `, `:3:3: 10.0.0.5:0: port 0 cannot be registered
 PATH:4:3: id 000000000007 is on line 1 already: leave it out here
 PATH:6:3: onc 7 version 1 on tcp is on line 1 already: keep one`},
+		{`- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 7}
+- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 8}
+- {uuid: 338cd001-2244-31f1-aaaa-900038001003, version: '1.0', protseq: ncacn_ip_tcp, address: 10.0.0.5, port: 7, annotation: x}
+- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 7, object: 338cd001-2244-31f1-aaaa-900038001003}
+- {uuid: winreg, version: 1.0, protseq: tcp, address: 10.0.0.5, port: 7, object: 338cd001-2244-31f1-aaaa-900038001003}
+- {uuid: winreg, version: 1.1, protseq: tcp, address: 10.0.0.5}
+`, `:3:3: dce 338cd001-2244-31f1-aaaa-900038001003 version 1.0 on tcp 10.0.0.5:7 is on line 1 already: keep one
+PATH:5:3: dce 338cd001-2244-31f1-aaaa-900038001003 version 1.0 on tcp 10.0.0.5:7 is on line 4 already: keep one
+PATH:6:3: 10.0.0.5:0: port 0 cannot be registered`},
 		{strings.Repeat("#", config.MaxSize+1), ": larger than 8388608 bytes"},
 		{"\xff", ":1:1: not UTF-8: save the file in that encoding"},
 	} {
