@@ -56,17 +56,22 @@ func (c *Client) RemoveID(ctx context.Context, id endpoint.ID) error {
 // on all if d has none.
 func (c *Client) Remove(ctx context.Context, d endpoint.Document) error {
 	q := url.Values{"dialect": {d.Dialect}, "version": {d.Version.String()}}
-	transport := "netid"
 	if d.Dialect == endpoint.DCE.String() {
 		q.Set("uuid", d.UUID)
-		transport = "protseq"
+		setTransport(q, "protseq", d.ProtSeq)
 	} else {
 		q.Set("program", fmt.Sprint(d.Program))
-	}
-	if on := d.Transport(); on != "" {
-		q.Set(transport, on)
+		setTransport(q, "netid", d.NetID)
 	}
 	return c.do(ctx, http.MethodDelete, endpointsPath+"?"+q.Encode(), nil, nil)
+}
+
+// setTransport leaves out what is not said. What is said goes as it is: were a
+// mistake left out as well, all transports would be meant.
+func setTransport(q url.Values, key, name string) {
+	if name != "" {
+		q.Set(key, name)
+	}
 }
 
 // Watch calls f with a snapshot, then with every change, until ctx is

@@ -349,6 +349,9 @@ func (s *Server) removeProgram(by endpoint.Owner, v endpoint.Version, q url.Valu
 }
 
 func (s *Server) removeUUID(by endpoint.Owner, v endpoint.Version, q url.Values) (i endpoint.Interface, n int, err error) {
+	if !q.Has("uuid") {
+		return i, 0, errWhich
+	}
 	uuid, err := ndr.ParseUUID(q.Get("uuid"))
 	if err != nil {
 		return i, 0, err
