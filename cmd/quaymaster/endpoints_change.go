@@ -275,7 +275,10 @@ func parseAddress(d *endpoint.Document, n rpcbind.NetID, s string) error {
 		return nil
 	}
 	a, err := netip.ParseAddrPort(s)
-	if err != nil {
+	switch {
+	case err != nil && d.ProtSeq != "":
+		return usagef("address %q: want ADDRESS:PORT or *:PORT", s)
+	case err != nil:
 		return usagef("address %q: want ADDRESS:PORT, [IPV6]:PORT or *:PORT", s)
 	}
 	d.Address, d.Port = a.Addr().String(), a.Port()

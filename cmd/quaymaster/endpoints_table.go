@@ -12,6 +12,7 @@ import (
 	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/show"
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/ndr"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
@@ -44,6 +45,28 @@ func short(uuid string) string {
 		first += "…"
 	}
 	return first
+}
+
+// shortener returns what shortens the ids of rows: short, but for those which a row
+// of another interface would then have with the same name.
+func shortener(rows []endpoint.Document) func(*endpoint.Document) string {
+	type look struct{ name, id string }
+	lookOf := func(d *endpoint.Document) look { return look{interfaceName(d), short(interfaceID(d))} }
+	first, alike := map[look]string{}, map[look]bool{}
+	for i := range rows {
+		d := &rows[i]
+		l, id := lookOf(d), interfaceID(d)
+		if seen, ok := first[l]; ok && seen != id {
+			alike[l] = true
+		}
+		first[l] = id
+	}
+	return func(d *endpoint.Document) string {
+		if l := lookOf(d); !alike[l] {
+			return l.id
+		}
+		return interfaceID(d)
+	}
 }
 
 // byInterface orders programs by number, then interfaces by UUID.
@@ -190,16 +213,17 @@ func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 	return folds
 }
 
-// byTransport orders "tcp tcp6 udp udp6 local".
+// byTransport orders "tcp tcp6 udp udp6 local", and "http tcp udp lrpc np" of DCE:
+// what has a port comes first.
 func byTransport(a, b string) int {
-	local := func(s string) bool { return s == rpcbind.Local.String() }
-	if local(a) != local(b) {
-		if local(a) {
+	portless := func(s string) int {
+		switch s {
+		case rpcbind.Local.String(), epm.LRPC.Short(), epm.NP.Short():
 			return 1
 		}
-		return -1
+		return 0
 	}
-	return strings.Compare(a, b)
+	return cmp.Or(portless(a)-portless(b), strings.Compare(a, b))
 }
 
 // printFolded shows the table that people look at, and a summary. Annotations
@@ -217,8 +241,9 @@ func printFolded(s show.Screen, rows []endpoint.Document, now time.Time) error {
 		columns = append(columns, show.Column{Head: "annotation", Shrink: true})
 	}
 	t := show.NewTable(columns...)
+	shorten := shortener(rows)
 	for _, f := range folds {
-		cells := []string{interfaceName(f.of), short(interfaceID(f.of)), spans(f.versions), strings.Join(f.transports, " "),
+		cells := []string{interfaceName(f.of), shorten(f.of), spans(f.versions), strings.Join(f.transports, " "),
 			place(f.of), f.of.Owner, f.evidence, show.Age(now.Sub(f.since))}
 		if withObjects {
 			cells = append(cells, short(f.of.Object))
