@@ -15,7 +15,8 @@ import (
 )
 
 // A believer is what the rules of evidence say, told plainly: rows in the order
-// in which they came, and the sockets of users at ports.
+// in which they came, of programs and of an interface of DCE, and the sockets of users
+// at ports.
 type believer struct {
 	c       registry.Config
 	g       *registry.Registry
@@ -80,18 +81,29 @@ func (m *believer) look(r *believed) {
 
 // believe gives a row the evidence of a claim.
 func (m *believer) believe(r *believed, c registry.Claim) {
-	if r.Evidence == endpoint.Lease && c.Evidence == 0 && len(m.at(r.Addr.Port())) == 0 {
+	pipe := !r.NetID.IsIP()
+	if r.Evidence == endpoint.Lease && c.Evidence == 0 && len(m.at(r.Addr.Port())) == 0 && !pipe {
 		return // to wait is no firmer ground
 	}
 	r.PID = c.PID
 	switch {
 	case c.Evidence == endpoint.Lease:
 		r.Evidence, r.Until = endpoint.Lease, time.Now().Add(c.TTL)
+	case pipe:
+		r.Evidence, r.Until = endpoint.Lease, time.Now().Add(registry.DefaultLease)
 	case r.Evidence == endpoint.Listening, r.Evidence == endpoint.Waiting:
 	default:
 		r.Evidence, r.Until = endpoint.Waiting, time.Now().Add(registry.DefaultGrace)
 	}
 	m.look(r)
+}
+
+// taken tells whether what a user asks for is at a port where another user's socket
+// listens for the other dialect.
+func (m *believer) taken(by endpoint.Owner, asked endpoint.Registration) bool {
+	return by != root && asked.NetID.IsIP() && slices.ContainsFunc(m.rows, func(r *believed) bool {
+		return r.Dialect != asked.Dialect && r.Addr.Port() == asked.Addr.Port() && r.Evidence == endpoint.Listening && r.first != by.UID && !m.dead(r)
+	})
 }
 
 var someUser = rapid.SampledFrom([]endpoint.Owner{alice, bob})
@@ -111,12 +123,23 @@ func (m *believer) Close(t *rapid.T) {
 	m.table.closeOf(owner, row(owner, 0, 0, rpcbind.TCP, port).Endpoint)
 }
 
+var someBelieved = rapid.OneOf(
+	rapid.Custom(func(t *rapid.T) endpoint.Registration {
+		return row(root, rapid.Uint32Range(1, 4).Draw(t, "program"), 1, rpcbind.TCP, rapid.Uint16Range(2000, 2001).Draw(t, "port"))
+	}),
+	rapid.Custom(func(t *rapid.T) endpoint.Registration {
+		at := rapid.SampledFrom([]string{"tcp 0.0.0.0:2000", "tcp 0.0.0.0:2001", `np \pipe\x`}).Draw(t, "at")
+		return annotated(dce(root, x1, at), rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "annotation"))
+	}),
+)
+
 func (m *believer) Set(t *rapid.T) {
 	c := registry.Claim{Owner: someOwner.Draw(t, "owner"), PID: rapid.Int32Range(5, 6).Draw(t, "pid")}
 	if rapid.Bool().Draw(t, "lease") {
 		c.Evidence, c.TTL = endpoint.Lease, 8*time.Second
 	}
-	asked := row(c.Owner, rapid.Uint32Range(1, 4).Draw(t, "program"), 1, rpcbind.TCP, rapid.Uint16Range(2000, 2001).Draw(t, "port"))
+	asked := someBelieved.Draw(t, "row")
+	asked.Owner = c.Owner
 	after, want := m.set(c, asked)
 	rows, err := m.g.Add(c, asked)
 	if !errors.Is(err, want) {
@@ -126,7 +149,7 @@ func (m *believer) Set(t *rapid.T) {
 		return
 	}
 	m.rows = after
-	r := m.find(asked.Program)
+	r := m.find(asked)
 	if r.ID == 0 { // it is new
 		r.ID, r.Since = rows[0].ID, rows[0].Since
 	}
@@ -135,8 +158,9 @@ func (m *believer) Set(t *rapid.T) {
 	}
 }
 
-func (m *believer) find(program uint32) *believed {
-	if i := slices.IndexFunc(m.rows, func(r *believed) bool { return r.Program == program }); i >= 0 {
+// find returns the row in the place of another, or nil.
+func (m *believer) find(of endpoint.Registration) *believed {
+	if i := slices.IndexFunc(m.rows, func(r *believed) bool { return r.Place() == of.Place() }); i >= 0 {
 		return m.rows[i]
 	}
 	return nil
@@ -144,8 +168,11 @@ func (m *believer) find(program uint32) *believed {
 
 // set returns the rows that stand after Add, or what it should say instead.
 func (m *believer) set(c registry.Claim, asked endpoint.Registration) ([]*believed, error) {
+	if m.taken(c.Owner, asked) {
+		return nil, registry.ErrRight
+	}
 	rows := slices.Clone(m.rows)
-	r := m.find(asked.Program)
+	r := m.find(asked)
 	if r != nil && m.dead(r) {
 		rows = slices.DeleteFunc(rows, func(x *believed) bool { return x == r })
 		r = nil
@@ -170,14 +197,17 @@ func (m *believer) set(c registry.Claim, asked endpoint.Registration) ([]*believ
 		return nil, registry.ErrNotOwner
 	case c.Evidence == endpoint.Lease || c.Owner == r.Owner:
 		m.believe(r, c)
+		if asked.Annotation != "" {
+			r.Annotation = asked.Annotation
+		}
 	}
 	return rows, nil
 }
 
 func (m *believer) Remove(t *rapid.T) {
-	by, program := someOwner.Draw(t, "by"), rapid.Uint32Range(1, 4).Draw(t, "program")
-	r := m.find(program)
-	n, err := m.g.Remove(by, endpoint.Program(program, 1), rpcbind.TCP)
+	by, of := someOwner.Draw(t, "by"), someBelieved.Draw(t, "row")
+	r := m.find(of)
+	n, err := m.g.RemoveAt(by, of.Place())
 	switch may := r != nil && by.MayChange(&r.Registration); {
 	case may && n == 1 && err == nil:
 		m.rows = slices.DeleteFunc(m.rows, func(x *believed) bool { return x == r })
