@@ -47,3 +47,24 @@ func BenchmarkAddRemove(b *testing.B) {
 		})
 	}
 }
+
+// What it costs to register at a port that the other dialect has, among many rows.
+func BenchmarkAddAtPortOfOtherDialect(b *testing.B) {
+	for _, n := range []int{10, 100_000} {
+		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
+			g := registry.New()
+			mustAdd(b, g, many(n)...)
+			mustAdd(b, g, dce(alice, x1, "tcp 0.0.0.0:2000"))
+			r := row(alice, 7, 1, rpcbind.TCP, 2000)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := add(g, r); err != nil {
+					b.Fatal(err)
+				}
+				if n, err := g.Remove(alice, r.Interface, rpcbind.TCP); n != 1 || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}

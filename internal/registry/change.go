@@ -96,12 +96,9 @@ func (g *Registry) renew(n renewal) {
 	g.count(old.reg, -1)
 }
 
-// count counts one row more or less, of its owner and at its port.
+// count counts one row more or less, of its owner and among what hints are about.
 func (g *Registry) count(r *endpoint.Registration, n int) {
 	add(g.users, r.Owner, n)
-	if k, ok := portOf(r); ok {
-		add(g.held, k, n)
-	}
 	if isRestless(r) {
 		g.restless += n
 	}

@@ -9,7 +9,7 @@ type row struct {
 	belief
 	order    uint64
 	affirmed uint    // how often Add looked, and found that it holds
-	links    [2]link // indexed by which
+	links    [3]link // indexed by which
 }
 
 type link struct{ prev, next *row }
@@ -20,6 +20,7 @@ type which uint8
 const (
 	inOrder  which = iota // the list of all rows
 	inFamily              // the list of one ONC program on one transport, or of one DCE interface UUID
+	atPort                // the list of what is at one port for one dialect
 )
 
 // A list holds rows in the order in which they came. Adding, removing and both

@@ -30,18 +30,24 @@ func (g *Registry) standing(r *endpoint.Registration) *row {
 	return g.at(&p)
 }
 
-// enter puts a row into the indexes of its dialect; leave takes it out.
+// enter puts a row into the indexes of its dialect and port; leave takes it out.
 func (g *Registry) enter(r *row) {
+	if k, ok := portOf(r.reg); ok {
+		enlist(g.held, atPort, k, r)
+	}
 	if r.reg.Dialect == endpoint.ONC {
 		g.exact.put(r)
-		enlist(g.programs, programKey{r.reg.NetID, r.reg.Program}, r)
+		enlist(g.programs, inFamily, programKey{r.reg.NetID, r.reg.Program}, r)
 		return
 	}
 	g.places[r.reg.Place()] = r
-	enlist(g.uuids, r.reg.UUID, r)
+	enlist(g.uuids, inFamily, r.reg.UUID, r)
 }
 
 func (g *Registry) leave(r *row) {
+	if k, ok := portOf(r.reg); ok {
+		unlist(g.held, k, r)
+	}
 	if r.reg.Dialect == endpoint.ONC {
 		g.exact.delete(keyOf(r.reg.Interface, r.reg.NetID))
 		unlist(g.programs, programKey{r.reg.NetID, r.reg.Program}, r)
@@ -51,10 +57,10 @@ func (g *Registry) leave(r *row) {
 	unlist(g.uuids, r.reg.UUID, r)
 }
 
-func enlist[K comparable](lists map[K]*list, k K, r *row) {
+func enlist[K comparable](lists map[K]*list, by which, k K, r *row) {
 	l := lists[k]
 	if l == nil {
-		l = &list{by: inFamily}
+		l = &list{by: by}
 		lists[k] = l
 	}
 	l.push(r)

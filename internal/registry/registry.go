@@ -76,10 +76,10 @@ type Registry struct {
 	change    sync.Mutex // guards what follows
 	processes processes
 	users     map[endpoint.Owner]int // rows
-	held      map[portKey]int        // rows
-	last      uint64                 // order of the youngest row
-	behind    bool                   // the journal could not be written
-	restless  int                    // rows that must be looked at even if no socket has changed
+	held      map[portKey]*list
+	last      uint64 // order of the youngest row
+	behind    bool   // the journal could not be written
+	restless  int    // rows that must be looked at even if no socket has changed
 
 	mu       sync.RWMutex // guards what follows; written with change held
 	rows     map[endpoint.ID]*row
@@ -121,7 +121,7 @@ func Open(c Config) (*Registry, error) {
 		hints:     make(chan struct{}, 1),
 		processes: processes{},
 		users:     map[endpoint.Owner]int{},
-		held:      map[portKey]int{},
+		held:      map[portKey]*list{},
 		rows:      map[endpoint.ID]*row{},
 		exact:     newIndex(),
 		programs:  map[programKey]*list{},

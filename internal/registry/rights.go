@@ -82,11 +82,11 @@ func (g *Registry) mayUserAdd(c *Claim, r *endpoint.Registration) error {
 func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error {
 	other, ok := portOf(r)
 	other.dialect = endpoint.ONC + endpoint.DCE - r.Dialect
-	if !ok || g.held[other] == 0 || !g.ours(r.Endpoint) {
+	if !ok || g.held[other] == nil || !g.ours(r.Endpoint) {
 		return nil
 	}
-	for x := g.order.first; x != nil; x = x.links[inOrder].next {
-		if k, _ := portOf(x.reg); k != other || x.reg.Evidence != endpoint.Listening || !g.ours(x.reg.Endpoint) {
+	for x := g.held[other].first; x != nil; x = x.links[atPort].next {
+		if x.reg.Evidence != endpoint.Listening || !g.ours(x.reg.Endpoint) {
 			continue
 		}
 		uid := x.socketUID
