@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
 // Add registers regs, with the claim's owner: all of them or, if one cannot be,
@@ -85,30 +87,47 @@ func (p *plan) addAll(regs []endpoint.Registration) {
 	p.count()
 }
 
-// replace plans the end of what has the interface, object and protocol sequence
-// of a registration that was asked for, and is not asked for.
+// A route is what one registration of DCE replaces: the interface, for an object, on
+// a protocol sequence.
+type route struct {
+	endpoint.Interface
+	object  ndr.UUID
+	protseq epm.ProtSeq
+}
+
+func routeOf(r *endpoint.Registration) route { return route{r.Interface, r.Object, r.ProtSeq} }
+
+// replace plans the end of what has the route of a registration of DCE that
+// was asked for, and is not asked for. It looks at each row once.
 func (p *plan) replace(regs []endpoint.Registration) {
-	kept := map[endpoint.Place]bool{}
+	kept, asked, uuids := map[endpoint.Place]bool{}, map[route]*endpoint.Registration{}, map[ndr.UUID]bool{}
 	for i := range regs {
-		kept[regs[i].Place()] = true
-	}
-	for i := range regs {
-		r := &regs[i]
-		for stale := range p.g.family(r.UUID, func(s *endpoint.Registration) bool {
-			return s.Interface == r.Interface && s.Object == r.Object && s.ProtSeq == r.ProtSeq && !kept[s.Place()]
-		}) {
-			kept[stale.reg.Place()] = true // it ends once
-			why := Removed
-			if err := mayEnd(p.claim.Owner, stale.reg); err != nil {
-				var holds bool
-				if holds, why = p.g.holds(stale); holds {
-					p.mistake(r, err)
-					continue
-				}
-			}
-			p.change.end(stale, why)
+		if r := &regs[i]; r.Dialect == endpoint.DCE {
+			kept[r.Place()], asked[routeOf(r)], uuids[r.UUID] = true, r, true
 		}
 	}
+	for i := range regs {
+		if !uuids[regs[i].UUID] {
+			continue
+		}
+		delete(uuids, regs[i].UUID)
+		for stale := range p.g.family(regs[i].UUID, func(s *endpoint.Registration) bool { return asked[routeOf(s)] != nil && !kept[s.Place()] }) {
+			p.end(stale, asked[routeOf(stale.reg)])
+		}
+	}
+}
+
+// end plans the end of a row that r takes the place of.
+func (p *plan) end(stale *row, r *endpoint.Registration) {
+	why := Removed
+	if err := mayEnd(p.claim.Owner, stale.reg); err != nil {
+		var holds bool
+		if holds, why = p.g.holds(stale); holds {
+			p.mistake(r, err)
+			return
+		}
+	}
+	p.change.end(stale, why)
 }
 
 func (p *plan) mistake(r *endpoint.Registration, err error) {
