@@ -41,8 +41,9 @@ type Owner struct {
 // NoUID is the uid that is nobody's.
 const NoUID = 1<<32 - 1
 
-// HostOwner returns the owner that another host is.
-func HostOwner(a netip.Addr) Owner { return Owner{UID: NoUID, Host: a} }
+// HostOwner returns the owner that another host is. By its IPv4 address that is the
+// same one in whatever form a socket tells it.
+func HostOwner(a netip.Addr) Owner { return Owner{UID: NoUID, Host: a.Unmap()} }
 
 // Superuser may change every row but the mapper's own.
 var Superuser = Owner{UID: 0}

@@ -46,6 +46,7 @@ func TestMayChange(t *testing.T) {
 		{"root at the mapper's row", endpoint.Superuser, own, false},
 		{"a user at the mapper's row", alice, own, false},
 		{"the host", fs1, hosts, true},
+		{"the host, as a socket of both families tells it", endpoint.HostOwner(netip.MustParseAddr("::ffff:192.0.2.1")), hosts, true},
 		{"another host", fs2, hosts, false},
 		{"a user at a host's row", alice, hosts, false},
 		{"root at a host's row", endpoint.Superuser, hosts, true},
