@@ -138,8 +138,20 @@ func (m *dceModel) RemoveAt(t *rapid.T) {
 	for _, r := range rapid.SliceOfN(someProgramOrDCE, 0, 3).Draw(t, "places") {
 		places = append(places, r.Place())
 	}
-	m.remove(t, by, func(r endpoint.Registration) bool { return slices.Contains(places, r.Place()) },
-		func() (int, error) { return m.g.RemoveAt(by, places...) })
+	if missing := slices.ContainsFunc(places, func(p endpoint.Place) bool { return find(m.rows, p) < 0 }); missing {
+		if err := m.g.RemoveAt(by, places...); !errors.Is(err, registry.ErrNotFound) {
+			t.Fatalf("RemoveAt of what is not there = %v", err)
+		}
+		return
+	}
+	gone := func(r endpoint.Registration) bool { return slices.Contains(places, r.Place()) }
+	n := len(m.rows) - len(slices.DeleteFunc(slices.Clone(m.rows), gone))
+	m.remove(t, by, gone, func() (int, error) {
+		if err := m.g.RemoveAt(by, places...); err != nil {
+			return 0, err
+		}
+		return n, nil
+	})
 }
 
 func (m *dceModel) RemoveUUID(t *rapid.T) {

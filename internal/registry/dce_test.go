@@ -308,7 +308,10 @@ func TestRemoveDCE(t *testing.T) {
 			for i := range rows {
 				all = append(all, rows[i].Place())
 			}
-			return g.RemoveAt(by, all...)
+			before, _ := g.All()
+			err := g.RemoveAt(by, all...)
+			after, _ := g.All()
+			return len(before) - len(after), err
 		}
 	}
 	uuid := func(u ndr.UUID, wants func(*endpoint.Registration) bool) func(*registry.Registry, endpoint.Owner) (int, error) {
@@ -327,7 +330,8 @@ func TestRemoveDCE(t *testing.T) {
 		{"one place", alice, places(standing[0]), 1, "", nil},
 		{"a place named twice", alice, places(standing[0], standing[0]), 1, "", nil},
 		{"places of both dialects", alice, places(standing[1], standing[6], standing[2]), 3, "", nil},
-		{"nothing there", alice, places(dce(alice, x1, "tcp 0.0.0.0:2001"), dce(alice, x1, "udp 0.0.0.0:2000")), 0, "", nil},
+		{"one of them not there", alice, places(standing[0], dce(alice, x1, "udp 0.0.0.0:2000")), 0,
+			"dce 01000000-0000-0000-0000-000000000000 version 1.0 on udp 0.0.0.0:2000: not registered", registry.ErrNotFound},
 		{"another's place", alice, places(standing[0], standing[4]), 0,
 			"dce 02000000-0000-0000-0000-000000000000 version 1.0 on tcp 0.0.0.0:2000: only its owner or root may change it (owner: uid 1001)", registry.ErrNotOwner},
 		{"a host's place", bob, places(standing[5]), 0,
