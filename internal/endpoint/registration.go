@@ -78,10 +78,10 @@ type Registration struct {
 	Annotation string   // free text of at most MaxAnnotation printable bytes
 	Owner      Owner
 	Own        bool      // the mapper's own row, which nobody may change
-	Since      time.Time // when it was made
 	Evidence   Evidence  // why it is believed
-	Until      time.Time // when Waiting or Lease ends; else zero
 	PID        int32     // the process that registered or, of Process, that it lives with; 0 if unknown
+	Since      time.Time // when it was made
+	Until      time.Time // when Waiting or Lease ends; else zero
 }
 
 // Validate returns nil for a registration that could be true, or an error that

@@ -40,7 +40,7 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 			return nil, dcerpc.StatusContextMismatch
 		}
 	}
-	rows := m.serving(c, &at.inquiry)
+	rows := m.serving(c, &at)
 	if at.last != 0 {
 		rows = rows[:sort.Search(len(rows), func(i int) bool { return rows[i].Order >= at.last })]
 	}
@@ -65,13 +65,15 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 }
 
 // serving returns the rows that an ept_map asks for, oldest first: those of the
-// object, or if there are none those without one.
-func (m *DCE) serving(c *dceCall, q *inquiry) []registry.Ordered {
-	for _, object := range [...]ndr.UUID{q.object, {}} {
-		c.rows = m.Registry.AppendFamily(c.rows, q.asked.UUID, func(r *endpoint.Registration) bool {
-			return r.ProtSeq == q.over && r.Object == object && compatible(r.Syntax(), q.asked)
+// object, or if there are none those without one. Which it is does not change
+// between the parts of an answer.
+func (m *DCE) serving(c *dceCall, at *cursor) []registry.Ordered {
+	for _, object := range [...]ndr.UUID{at.object, {}} {
+		c.rows = m.Registry.AppendFamily(c.rows, at.asked.UUID, func(r *endpoint.Registration) bool {
+			return r.ProtSeq == at.over && r.Object == object && compatible(r.Syntax(), at.asked)
 		})
-		if len(c.rows) > 0 {
+		if len(c.rows) > 0 || at.last != 0 {
+			at.object = object
 			break
 		}
 	}

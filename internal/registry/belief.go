@@ -32,8 +32,8 @@ type Claim struct {
 // A belief is what is known beyond the registration about its evidence.
 type belief struct {
 	seen      bool      // a socket received at the endpoint
-	socketUID uint32    // that socket's
 	elsewhere bool      // no socket can be seen: a process or a lease stands in for it, which nobody asked for
+	socketUID uint32    // of the socket that was seen
 	proc      *held     // of Waiting and Process; nil if it cannot be had
 	at        time.Time // when it was last registered, but for what changed nothing
 }

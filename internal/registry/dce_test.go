@@ -510,7 +510,8 @@ func TestPortRule(t *testing.T) {
 		{"onc at her http port", []endpoint.Registration{dce(alice, x1, "http 0.0.0.0:2000")}, true, plain, as(bob, onc), dces},
 		{"with a lease", []endpoint.Registration{onc}, true, lease, as(bob, tcp), oncs},
 		{"a host", []endpoint.Registration{onc}, true, plain, as(fs1, tcp), oncs},
-		{"at her several", []endpoint.Registration{row(alice, 8, 1, rpcbind.TCP, 3000), onc, row(alice, 8, 2, rpcbind.TCP, 2000)}, true, plain, as(bob, tcp), oncs},
+		{"at her several", []endpoint.Registration{row(alice, 8, 1, rpcbind.TCP, 3000), onc, row(alice, 8, 2, rpcbind.TCP, 2000)}, true, plain, as(bob, tcp),
+			"not allowed: uid 1000 listens at port 2000, for onc 8 version 2"},
 		{"dce at the mapper's onc port", nil, false, plain, dce(bob, x1, "tcp 0.0.0.0:2111"), owns},
 		{"onc at the mapper's dce port", nil, false, plain, row(bob, 7, 1, rpcbind.TCP, 2135), ownd},
 

@@ -20,7 +20,7 @@ type which uint8
 const (
 	inOrder  which = iota // the list of all rows
 	inFamily              // the list of one ONC program on one transport, or of one DCE interface UUID
-	atPort                // the list of what is at one port for one dialect
+	atPort                // what is at one port for one dialect: in no list, but chained
 )
 
 // A list holds rows in the order in which they came. Adding, removing and both

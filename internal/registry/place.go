@@ -33,20 +33,20 @@ func (g *Registry) standing(r *endpoint.Registration) *row {
 // enter puts a row into the indexes of its dialect and port; leave takes it out.
 func (g *Registry) enter(r *row) {
 	if k, ok := portOf(r.reg); ok {
-		enlist(g.held, atPort, k, r)
+		g.held.add(k, r)
 	}
 	if r.reg.Dialect == endpoint.ONC {
 		g.exact.put(r)
-		enlist(g.programs, inFamily, programKey{r.reg.NetID, r.reg.Program}, r)
+		enlist(g.programs, programKey{r.reg.NetID, r.reg.Program}, r)
 		return
 	}
 	g.places[r.reg.Place()] = r
-	enlist(g.uuids, inFamily, r.reg.UUID, r)
+	enlist(g.uuids, r.reg.UUID, r)
 }
 
 func (g *Registry) leave(r *row) {
 	if k, ok := portOf(r.reg); ok {
-		unlist(g.held, k, r)
+		g.held.remove(k, r)
 	}
 	if r.reg.Dialect == endpoint.ONC {
 		g.exact.delete(keyOf(r.reg.Interface, r.reg.NetID))
@@ -57,10 +57,10 @@ func (g *Registry) leave(r *row) {
 	unlist(g.uuids, r.reg.UUID, r)
 }
 
-func enlist[K comparable](lists map[K]*list, by which, k K, r *row) {
+func enlist[K comparable](lists map[K]*list, k K, r *row) {
 	l := lists[k]
 	if l == nil {
-		l = &list{by: by}
+		l = &list{by: inFamily}
 		lists[k] = l
 	}
 	l.push(r)
@@ -133,6 +133,35 @@ type portKey struct {
 	dialect endpoint.Dialect
 	udp     bool
 	port    uint16
+}
+
+// atPorts leads to the rows at each port, which are chained in no order: most ports
+// have one, and a list for each would be as large as the row.
+type atPorts map[portKey]*row
+
+func (p atPorts) add(k portKey, r *row) {
+	first := p[k]
+	r.links[atPort].next = first
+	if first != nil {
+		first.links[atPort].prev = r
+	}
+	p[k] = r
+}
+
+func (p atPorts) remove(k portKey, r *row) {
+	at := r.links[atPort]
+	switch {
+	case at.prev != nil:
+		at.prev.links[atPort].next = at.next
+	case at.next != nil:
+		p[k] = at.next
+	default:
+		delete(p, k)
+	}
+	if at.next != nil {
+		at.next.links[atPort].prev = at.prev
+	}
+	r.links[atPort] = link{}
 }
 
 // portOf returns the port at which a registration is; ok is false if it has none.

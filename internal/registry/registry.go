@@ -76,7 +76,7 @@ type Registry struct {
 	change    sync.Mutex // guards what follows
 	processes processes
 	users     map[endpoint.Owner]int // rows
-	held      map[portKey]*list
+	held      atPorts
 	last      uint64 // order of the youngest row
 	behind    bool   // the journal could not be written
 	restless  int    // rows that must be looked at even if no socket has changed
@@ -121,7 +121,7 @@ func Open(c Config) (*Registry, error) {
 		hints:     make(chan struct{}, 1),
 		processes: processes{},
 		users:     map[endpoint.Owner]int{},
-		held:      map[portKey]*list{},
+		held:      atPorts{},
 		rows:      map[endpoint.ID]*row{},
 		exact:     newIndex(),
 		programs:  map[programKey]*list{},

@@ -85,7 +85,7 @@ func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error 
 	if !ok || g.held[other] == nil || !g.ours(r.Endpoint) {
 		return nil
 	}
-	for x := g.held[other].first; x != nil; x = x.links[atPort].next {
+	for x := g.held[other]; x != nil; x = x.links[atPort].next {
 		if x.reg.Evidence != endpoint.Listening || !g.ours(x.reg.Endpoint) {
 			continue
 		}
