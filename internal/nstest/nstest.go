@@ -30,6 +30,7 @@ var debianPackage = map[string]string{
 	"ip":               "iproute2",
 	"pkg-config":       "pkg-config",
 	"rpc.mountd":       "nfs-kernel-server",
+	"rpcclient":        "smbclient",
 	"rpc.rquotad":      "quota",
 	"rpc.rusersd":      "rusersd",
 	"rpc.rwalld":       "rwalld",
