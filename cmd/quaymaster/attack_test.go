@@ -33,6 +33,11 @@ var attacks = []attack{
 	{"random", "300,000 random datagrams at full speed", randomDatagrams},
 	{"zero", "datagrams without a byte", zeroDatagrams},
 	{"long", "datagrams over 9,000 bytes", longDatagrams},
+	{"halves", "1,000 binds that are not complete", halfBinds},
+	{"large", "400 binds of 64 KiB that are not complete", largeBinds},
+	{"fragments", "calls of DCE without a last fragment", endlessFragments},
+	{"dumps", "dumps of DCE that nobody reads", unreadDumps},
+	{"pdus", "conversations of DCE with bytes changed", randomPDUs},
 }
 
 // attackTime bounds the repetition of an attack whose victim is slow.

@@ -45,7 +45,7 @@ func TestHostilePeers(t *testing.T) {
 		probes := probeDuring(t, a)
 		for _, p := range probes {
 			latency := percentile(p.samples, 99)
-			t.Logf("%-8s %-22s %5d calls, %4d datagrams sent again, p50 %8v, p99 %8v, worst %8v", a.name, p.name,
+			t.Logf("%-9s %-22s %5d calls, %4d datagrams sent again, p50 %8v, p99 %8v, worst %8v", a.name, p.name,
 				len(p.samples), p.resent, percentile(p.samples, 50), latency, percentile(p.samples, 100))
 			if p.err != nil || latency >= maxLatency {
 				t.Errorf("during %s (%s): %s: p99 = %v, %v, want less than %v", a.name, a.about, p.name, latency, p.err, maxLatency)
@@ -122,7 +122,7 @@ type probe struct {
 // The attack goes on until every probe has made enough.
 func probeDuring(t *testing.T, a attack) []*probe {
 	t.Helper()
-	probes := []*probe{udpProbe(t), tcpProbe(t), connectingProbe()}
+	probes := []*probe{udpProbe(t), tcpProbe(t), connectingProbe(), dceProbe(t), dceConnectingProbe()}
 	attacker := startHostile(t, a.name)
 	var calls, enough sync.WaitGroup
 	for _, p := range probes {
