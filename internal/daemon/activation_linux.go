@@ -16,6 +16,10 @@ import (
 // firstPassed is the first descriptor that a service manager passes (sd_listen_fds(3)).
 const firstPassed = 3
 
+// epmapperName is what a service manager calls the endpoint mapper's sockets, where
+// neither port nor path tells.
+const epmapperName = "epmapper"
+
 // passedSockets takes the sockets that a service manager opened for us: the
 // control socket is known by its name "control" or its path, the endpoint mapper's
 // by the name "epmapper", their port or path, and every other is the port mapper's.
@@ -54,6 +58,8 @@ func (s *sockets) take(fd int, name string, o *Options) error {
 	}
 	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	switch {
+	case kind == unix.SOCK_DGRAM && name == epmapperName:
+		return fmt.Errorf("%q is no stream socket: the endpoint mapper has no other", name)
 	case kind == unix.SOCK_DGRAM:
 		return s.takeDatagrams(f)
 	case kind != unix.SOCK_STREAM:
@@ -68,7 +74,7 @@ func (s *sockets) take(fd int, name string, o *Options) error {
 	switch local := ln.Addr().Network() == "unix"; {
 	case s.control == nil && local && (name == "control" || ln.Addr().String() == o.control()):
 		s.control = ln
-	case name == "epmapper", local && ln.Addr().String() == o.dceSocket(), !local && isPortOf(&dceDoor, o, ln):
+	case name == epmapperName, local && ln.Addr().String() == o.dceSocket(), !local && isPortOf(&dceDoor, o, ln):
 		s.dce = append(s.dce, ln)
 	default:
 		s.streams = append(s.streams, ln)

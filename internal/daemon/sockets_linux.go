@@ -89,7 +89,7 @@ func (s *sockets) close() {
 // open opens every socket, or takes it from passed. What cannot be opened is
 // an error, all of them joined, or with KeepGoing a line in the log.
 func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
-	p := opening{log: log, s: passed}
+	p := opening{s: passed}
 	onc, oncErr := oncDoor.addresses(o)
 	dce, dceErr := dceDoor.addresses(o)
 	if err := errors.Join(oncErr, dceErr); err != nil {
@@ -105,6 +105,9 @@ func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
 		if err := p.tcp(a, dceDoor.flag, p.s.boundDCE(), &p.s.dce); err != nil {
 			p.fail(a.String()+" tcp", err)
 		}
+	}
+	if len(p.leftOut) > 0 {
+		log.Warn("IPv6 is switched off on this host and left out", "server", strings.Join(p.leftOut, " "))
 	}
 	p.local(o.oncSocket())
 	p.localDCE(o.dceSocket())
@@ -126,8 +129,8 @@ func open(o *Options, passed *sockets, log *slog.Logger) (*sockets, error) {
 
 // opening is the work of opening: what stands and what failed.
 type opening struct {
-	log      *slog.Logger
 	s        *sockets
+	leftOut  []string // addresses of IPv6 that nobody chose, where it is switched off
 	failures []error
 }
 
@@ -158,7 +161,7 @@ func (p *opening) wanted(addrs []listenAddr, d *door, passed *sockets) (all []ne
 		switch {
 		case passed.anyIP() && !a.chosen:
 		case a.Addr().Is6() && ipv6Off(a.Addr()) && !a.chosen:
-			p.log.Warn("IPv6 is switched off on this host: address left out", "server", a.AddrPort)
+			p.leftOut = append(p.leftOut, a.String())
 		case a.Addr().Is6() && ipv6Off(a.Addr()):
 			p.fail(a.String(), fmt.Errorf("IPv6 is switched off on this host: leave %s %s out", d.flag, a.AddrPort))
 		default:
@@ -261,9 +264,9 @@ func explain(network string, a netip.AddrPort, flag string, err error) error {
 		case !ok:
 			return fmt.Errorf("address in use: stop the program that holds it or choose %s", flag)
 		case holder.PID == os.Getpid():
-			return fmt.Errorf("another address of %s covers it: leave it out", flag)
+			return errors.New("another address of --listen-onc or --listen-dce covers it: leave it out")
 		}
-		return fmt.Errorf("address in use by %s: %s or choose %s", holder, remedy(holder), flag)
+		return fmt.Errorf("address in use by %s: %s or choose %s", holder, remedy(holder, flag), flag)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose %s, or try serve --dev", flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -276,17 +279,28 @@ func explain(network string, a netip.AddrPort, flag string, err error) error {
 	return err
 }
 
-// remedy says how to stop a program that listens in our place.
-func remedy(p socktable.Process) string {
+// remedy says how to stop a program that listens in our place, which the flag names.
+func remedy(p socktable.Process, flag string) string {
+	dce := flag == dceDoor.flag || flag == dceSocketFlag
 	switch {
-	case p.Name == "samba", strings.HasPrefix(p.Name, "rpcd_"), p.Name == "samba-dcerpcd":
+	case dce && isSamba(p.Name):
 		return "stop it (it is Samba's own endpoint mapper)"
+	case dce && p.PID == 1 && p.Name == "systemd":
+		return "stop it (systemctl stop quaymaster.socket quaymaster)"
 	case p.Name == "rpcbind", p.PID == 1 && p.Name == "systemd":
 		return "stop it (systemctl stop rpcbind.socket rpcbind)"
 	case p.Name == "quaymaster":
 		return "stop it (it is this program)"
 	}
 	return "stop it"
+}
+
+// isSamba tells whether a process, by the name that it gives itself, is of Samba: as
+// a domain controller "samba", "rpc[master]" or "rpc(0)", else one of its RPC servers.
+func isSamba(name string) bool {
+	return name == "samba" || name == "samba-dcerpcd" || slices.ContainsFunc([]string{"rpc[", "rpc(", "rpcd_"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }
 
 // local opens the port mapper's socket of the UNIX domain and its abstract
@@ -296,16 +310,18 @@ func (p *opening) local(path string) {
 	p.note(attempt{path, p.localAt(path)}, attempt{twin, p.localAt(twin)}, path+" and "+twin)
 }
 
+const dceSocketFlag = "--dce-socket"
+
 // localDCE opens the endpoint mapper's socket of the UNIX domain.
 func (p *opening) localDCE(path string) {
 	if atPath(p.s.boundDCE(), path) {
 		return
 	}
-	if err := makeFolder(path, "--dce-socket"); err != nil {
+	if err := makeFolder(path, dceSocketFlag); err != nil {
 		p.fail(path, err)
 		return
 	}
-	ln, err := listenPath(path, "--dce-socket")
+	ln, err := listenPath(path, dceSocketFlag)
 	if err != nil {
 		p.fail(path, err)
 		return
@@ -391,7 +407,7 @@ func inUse(path, flag string) error {
 	if !ok {
 		return fmt.Errorf("in use: stop the program that listens there or choose %s", flag)
 	}
-	return fmt.Errorf("in use by %s: %s or choose %s", holder, remedy(holder), flag)
+	return fmt.Errorf("in use by %s: %s or choose %s", holder, remedy(holder, flag), flag)
 }
 
 func removeLeftOver(path, flag string) error {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -81,22 +82,38 @@ func opened(t *testing.T, o Options) (s *sockets, log string, err error) {
 	return s, text.String(), err
 }
 
-// names returns what stands, for comparing.
+// names returns what stands, for comparing: the port mapper's, then the endpoint
+// mapper's with "dce" before them, then the control socket.
 func (s *sockets) names() []string {
 	var all []string
 	for _, b := range s.bound() {
-		if b.Network == "unix" {
-			all = append(all, b.Path)
-			continue
-		}
-		all = append(all, b.Network+" "+b.Addr.String())
+		all = append(all, b.name())
+	}
+	for _, b := range s.boundDCE() {
+		all = append(all, "dce "+b.name())
 	}
 	return append(all, s.control.Addr().String())
 }
 
-var systemNames = []string{
-	"tcp 0.0.0.0:111", "tcp [::]:111", "udp 0.0.0.0:111", "udp [::]:111", SystemONCSocket, "@" + SystemONCSocket, SystemControl,
+func (b Bound) name() string {
+	if b.Network == "unix" {
+		return b.Path
+	}
+	return b.Network + " " + b.Addr.String()
 }
+
+// onNetwork returns the names that are no paths.
+func (s *sockets) onNetwork() string {
+	return strings.Join(slices.DeleteFunc(s.names(), func(n string) bool { return strings.ContainsAny(n, "/@") }), " ")
+}
+
+var (
+	systemNames = []string{
+		"tcp 0.0.0.0:111", "tcp [::]:111", "udp 0.0.0.0:111", "udp [::]:111", SystemONCSocket, "@" + SystemONCSocket,
+		"dce tcp 0.0.0.0:135", "dce tcp [::]:135", "dce " + SystemDCESocket, SystemControl,
+	}
+	systemPaths = []string{SystemONCSocket, SystemDCESocket, SystemControl}
+)
 
 func TestOpenDefaults(t *testing.T) {
 	if !nstest.Inside(t) {
@@ -109,7 +126,7 @@ func TestOpenDefaults(t *testing.T) {
 	if got := s.names(); !slices.Equal(got, systemNames) {
 		t.Errorf("open = %q, want %q", got, systemNames)
 	}
-	for _, path := range []string{SystemONCSocket, SystemControl} { // clients are unprivileged
+	for _, path := range systemPaths { // clients are unprivileged
 		if info, err := os.Stat(path); err != nil || info.Mode() != os.ModeSocket|0o666 {
 			t.Errorf("%s: mode %v, %v, want a socket with 0666", path, info.Mode(), err)
 		}
@@ -121,7 +138,7 @@ func TestOpenDefaults(t *testing.T) {
 // nothingListens checks that everything the daemon takes is free.
 func nothingListens(t *testing.T) {
 	t.Helper()
-	for _, path := range []string{SystemONCSocket, SystemControl} {
+	for _, path := range systemPaths {
 		if _, err := os.Lstat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is there, %v, want it gone", path, err)
 		}
@@ -152,12 +169,25 @@ func TestHeld(t *testing.T) {
 				"[::]:111 tcp: address in use by %[1]s: stop it or choose --listen-onc",
 			[]string{"tcp 0.0.0.0:111", "tcp [::]:111"},
 		},
+		{"dce tcp", "tcp4", "0.0.0.0:135", "0.0.0.0:135 tcp: address in use by %s: stop it or choose --listen-dce", []string{"dce tcp 0.0.0.0:135"}},
+		{"dce tcp on one address", "tcp4", "127.0.0.1:135", "0.0.0.0:135 tcp: address in use by %s: stop it or choose --listen-dce", []string{"dce tcp 0.0.0.0:135"}},
+		{"dce tcp6", "tcp6", "[::1]:135", "[::]:135 tcp: address in use by %s: stop it or choose --listen-dce", []string{"dce tcp [::]:135"}},
+		{
+			"dce, both families", "tcp", ":135",
+			"0.0.0.0:135 tcp: address in use by %[1]s: stop it or choose --listen-dce\n" +
+				"[::]:135 tcp: address in use by %[1]s: stop it or choose --listen-dce",
+			[]string{"dce tcp 0.0.0.0:135", "dce tcp [::]:135"},
+		},
+		{"dce path", "unix", SystemDCESocket, SystemDCESocket + ": in use by %s: stop it or choose --dce-socket", []string{"dce " + SystemDCESocket}},
 		{"path", "unix", SystemONCSocket, SystemONCSocket + ": in use by %s: stop it or choose --onc-socket", []string{SystemONCSocket}},
 		{"abstract name", "unix", "@" + SystemONCSocket, "@" + SystemONCSocket + ": in use by %s: stop it or choose --onc-socket", []string{"@" + SystemONCSocket}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if !nstest.Inside(t) {
 				return
+			}
+			if err := os.MkdirAll(filepath.Dir(SystemDCESocket), 0o755); err != nil {
+				t.Fatal(err)
 			}
 			holder := hold(t, tt.network, tt.address)
 			want := fmt.Sprintf(tt.want, holder)
@@ -182,6 +212,8 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+const covered = "another address of --listen-onc or --listen-dce covers it: leave it out"
+
 func TestHeldTogether(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
@@ -191,20 +223,21 @@ func TestHeldTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err = opened(t, Options{})
-	name, nameErr := os.ReadFile("/proc/self/comm")
-	if nameErr != nil {
-		t.Fatal(nameErr)
-	}
-	holder := socktable.Process{PID: os.Getpid(), Name: strings.TrimSpace(string(name))}
-	want := fmt.Sprintf(`0.0.0.0:111 tcp udp: another address of --listen-onc covers it: leave it out
-[::]:111 tcp udp: another address of --listen-onc covers it: leave it out
-%[2]s and @%[2]s: in use by %[1]s: stop it or choose --onc-socket
-%[3]s: in use by %[1]s: stop it or choose --control`, holder, SystemONCSocket, SystemControl)
+	holder := ourselves(t)
+	want := fmt.Sprintf(`0.0.0.0:111 tcp udp: %[2]s
+[::]:111 tcp udp: %[2]s
+0.0.0.0:135 tcp: %[2]s
+[::]:135 tcp: %[2]s
+%[3]s and @%[3]s: in use by %[1]s: stop it or choose --onc-socket
+%[4]s: in use by %[1]s: stop it or choose --dce-socket
+%[5]s: in use by %[1]s: stop it or choose --control`, holder, covered, SystemONCSocket, SystemDCESocket, SystemControl)
 	if errorText(err) != want {
 		t.Errorf("open twice: %v, want\n%s", err, want)
 	}
-	if _, err := os.Lstat(SystemONCSocket); err != nil {
-		t.Errorf("the failure of the second took the first's socket: %v", err)
+	for _, path := range systemPaths {
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("the failure of the second took the first's socket: %v", err)
+		}
 	}
 	s.close()
 	nothingListens(t)
@@ -223,14 +256,18 @@ func TestControlHeld(t *testing.T) {
 			t.Errorf("open, keep going %v: %v, want %s", keepGoing, err, want)
 		}
 	}
-	if _, err := os.Lstat(SystemONCSocket); !os.IsNotExist(err) {
-		t.Errorf("%s is left after the failure: %v", SystemONCSocket, err)
+	for _, path := range []string{SystemONCSocket, SystemDCESocket} {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is left after the failure: %v", path, err)
+		}
 	}
 }
 
 func TestNothingToServe(t *testing.T) {
 	dir := t.TempDir()
+	write(t, dir+"/file", "")
 	o := Options{ListenONC: []string{"none"}, ONCSocket: dir + "/no/x.sock", Control: dir + "/c.sock", KeepGoing: true}
+	o.ListenDCE, o.DCESocket = []string{"none"}, dir+"/file/x.sock"
 	hold(t, "unix", "@"+o.ONCSocket)
 	if s, log, err := opened(t, o); err == nil {
 		t.Errorf("open = %q; log %s, want an error: there is nothing to answer on", s.names(), log)
@@ -238,25 +275,41 @@ func TestNothingToServe(t *testing.T) {
 }
 
 func TestRemedy(t *testing.T) {
+	const (
+		samba  = "stop it (it is Samba's own endpoint mapper)"
+		bind   = "stop it (systemctl stop rpcbind.socket rpcbind)"
+		socket = "stop it (systemctl stop quaymaster.socket quaymaster)"
+	)
 	for _, tt := range []struct {
-		p    socktable.Process
-		want string
+		p        socktable.Process
+		onc, dce string // in the place of which mapper
 	}{
-		{socktable.Process{PID: 611, Name: "rpcbind"}, "stop it (systemctl stop rpcbind.socket rpcbind)"},
-		{socktable.Process{PID: 1, Name: "systemd"}, "stop it (systemctl stop rpcbind.socket rpcbind)"},
-		{socktable.Process{PID: 700, Name: "systemd"}, "stop it"},
-		{socktable.Process{PID: 9, Name: "quaymaster"}, "stop it (it is this program)"},
-		{socktable.Process{PID: 9, Name: "nc"}, "stop it"},
+		{socktable.Process{PID: 611, Name: "rpcbind"}, bind, bind},
+		{socktable.Process{PID: 1, Name: "systemd"}, bind, socket},
+		{socktable.Process{PID: 700, Name: "systemd"}, "stop it", "stop it"},
+		{socktable.Process{PID: 9, Name: "quaymaster"}, "stop it (it is this program)", "stop it (it is this program)"},
+		{socktable.Process{PID: 9, Name: "nc"}, "stop it", "stop it"},
+
+		// As Samba 4.17 names its processes: a domain controller's, and the mapper of other servers.
+		{socktable.Process{PID: 9, Name: "samba"}, "stop it", samba},
+		{socktable.Process{PID: 9, Name: "rpc[master]"}, "stop it", samba},
+		{socktable.Process{PID: 9, Name: "rpc(0)"}, "stop it", samba},
+		{socktable.Process{PID: 9, Name: "samba-dcerpcd"}, "stop it", samba},
+		{socktable.Process{PID: 9, Name: "rpcd_epmapper"}, "stop it", samba},
+		{socktable.Process{PID: 9, Name: "rpc.statd"}, "stop it", "stop it"},
 	} {
-		if got := remedy(tt.p); got != tt.want {
-			t.Errorf("remedy(%v) = %q, want %q", tt.p, got, tt.want)
+		for flag, want := range map[string]string{"--listen-onc": tt.onc, "--onc-socket": tt.onc, "--listen-dce": tt.dce, "--dce-socket": tt.dce} {
+			if got := remedy(tt.p, flag); got != want {
+				t.Errorf("remedy(%v, %s) = %q, want %q", tt.p, flag, got, want)
+			}
 		}
 	}
 }
 
-// TestPathTaken has something at the path of the local socket.
+// TestPathTaken has something at the path of a local socket.
 func TestPathTaken(t *testing.T) {
 	leftOver := func(t *testing.T, path string) { letGo(listen(t, "unix", path)) }
+	const noSocket = "a file that is no socket stands there: move it away or choose FLAG"
 	for _, tt := range []struct {
 		name string
 		make func(*testing.T, string)
@@ -271,18 +324,18 @@ func TestPathTaken(t *testing.T) {
 			}
 			c.Close()
 		}, ""},
-		{"a file", func(t *testing.T, path string) { write(t, path, "precious") }, "a file that is no socket stands there: move it away or choose --onc-socket"},
+		{"a file", func(t *testing.T, path string) { write(t, path, "precious") }, noSocket},
 		{"a folder", func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o755); err != nil {
 				t.Fatal(err)
 			}
-		}, "a file that is no socket stands there: move it away or choose --onc-socket"},
+		}, noSocket},
 		{"a link to a left-over socket", func(t *testing.T, path string) {
 			leftOver(t, path+".real")
 			if err := os.Symlink(path+".real", path); err != nil {
 				t.Fatal(err)
 			}
-		}, "a file that is no socket stands there: move it away or choose --onc-socket"},
+		}, noSocket},
 		{"a socket that answers", func(t *testing.T, path string) { hold(t, "unix", path) }, "in use by sleep (pid "},
 		{"a socket of datagrams", func(t *testing.T, path string) {
 			c, err := net.ListenPacket("unixgram", path)
@@ -290,29 +343,46 @@ func TestPathTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { c.Close() })
-		}, "in use: stop the program that listens there or choose --onc-socket"},
+		}, "in use: stop the program that listens there or choose FLAG"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			dir := t.TempDir()
-			path := filepath.Join(dir, "x.sock")
-			tt.make(t, path)
-			s, _, err := opened(t, Options{ListenONC: []string{"none"}, ONCSocket: path, Control: filepath.Join(dir, "c.sock")})
-			if tt.want != "" {
-				if !strings.HasPrefix(errorText(err), path+": "+tt.want) {
-					t.Errorf("open: %v, want %s: %s", err, path, tt.want)
+		for _, flag := range []string{"--onc-socket", "--dce-socket"} {
+			t.Run(tt.name+flag, func(t *testing.T) {
+				o := besideHost(t)
+				path := o.ONCSocket
+				if flag == "--dce-socket" {
+					path = o.DCESocket
 				}
-				if _, err := os.Lstat(path); err != nil {
-					t.Errorf("what stood there: %v", err)
+				tt.make(t, path)
+				s, _, err := opened(t, o)
+				if tt.want != "" {
+					if want := path + ": " + strings.Replace(tt.want, "FLAG", flag, 1); !strings.HasPrefix(errorText(err), want) {
+						t.Errorf("open: %v, want %s", err, want)
+					}
+					if _, err := os.Lstat(path); err != nil {
+						t.Errorf("what stood there: %v", err)
+					}
+					return
 				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, want := s.names(), []string{path, "@" + path, filepath.Join(dir, "c.sock")}; !slices.Equal(got, want) {
-				t.Errorf("open = %q, want %q", got, want)
-			}
-		})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, want := s.names(), []string{o.ONCSocket, "@" + o.ONCSocket, "dce " + o.DCESocket, o.Control}; !slices.Equal(got, want) {
+					t.Errorf("open = %q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+// besideHost returns options with which nothing is opened that the host could have:
+// local sockets in a folder of the test's.
+func besideHost(t *testing.T) Options {
+	t.Helper()
+	dir := t.TempDir()
+	return Options{
+		ListenONC: []string{"none"}, ONCSocket: dir + "/x.sock",
+		ListenDCE: []string{"none"}, DCESocket: dir + "/e.sock",
+		Control: dir + "/c.sock",
 	}
 }
 
@@ -336,19 +406,57 @@ func TestBadPaths(t *testing.T) {
 		{"no folder", Options{ONCSocket: dir + "/no/x.sock"}, dir + "/no/x.sock: its folder does not exist: make it or choose --onc-socket"},
 		{"a file for a folder", Options{ONCSocket: dir + "/file/x.sock"}, dir + "/file/x.sock: not a directory: choose --onc-socket"},
 		{"a file for the control folder", Options{Control: dir + "/file/c.sock"}, dir + "/file/c.sock: not a directory: choose --control"},
+		{"dce, too long", Options{DCESocket: long}, long + ": too long for a socket's path, which has at most 107 bytes: choose --dce-socket"},
+		{"dce, a file for a folder", Options{DCESocket: dir + "/file/x.sock"}, dir + "/file/x.sock: not a directory: choose --dce-socket"},
+		{"dce, where the port mapper is", Options{ONCSocket: dir + "/same.sock", DCESocket: dir + "/same.sock"}, dir + "/same.sock: in use by " + ourselves(t) + ": stop it or choose --dce-socket"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := Options{ListenONC: []string{"none"}, ONCSocket: dir + "/x.sock", Control: dir + "/c.sock"}
-			if tt.o.ONCSocket != "" {
-				o.ONCSocket = tt.o.ONCSocket
-			}
-			if tt.o.Control != "" {
-				o.Control = tt.o.Control
-			}
+			o := besideHost(t)
+			o.ONCSocket, o.DCESocket, o.Control = cmp.Or(tt.o.ONCSocket, o.ONCSocket), cmp.Or(tt.o.DCESocket, o.DCESocket), cmp.Or(tt.o.Control, o.Control)
 			if _, _, err := opened(t, o); errorText(err) != tt.want {
 				t.Errorf("open: %v, want %s", err, tt.want)
 			}
+			for _, path := range []string{o.ONCSocket, o.DCESocket, o.Control} {
+				if exists(path) {
+					t.Errorf("%s is left after the failure", path)
+				}
+			}
 		})
+	}
+}
+
+// ourselves returns this process as messages name it.
+func ourselves(t *testing.T) string {
+	t.Helper()
+	name, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return socktable.Process{PID: os.Getpid(), Name: strings.TrimSpace(string(name))}.String()
+}
+
+// TestMadeFolder: the folders of two sockets are made, open to all.
+func TestMadeFolder(t *testing.T) {
+	o := besideHost(t)
+	dir := filepath.Dir(o.Control)
+	o.DCESocket, o.Control = dir+"/d/e/e.sock", dir+"/c/c.sock"
+	s, _, err := opened(t, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{
+		dir + "/d": os.ModeDir | 0o755, dir + "/d/e": os.ModeDir | 0o755, dir + "/c": os.ModeDir | 0o755,
+		o.DCESocket: os.ModeSocket | 0o666, o.Control: os.ModeSocket | 0o666, o.ONCSocket: os.ModeSocket | 0o666,
+	} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v, want the mode %v", path, info, err, want)
+		}
+	}
+	s.close()
+	for _, path := range []string{o.ONCSocket, o.DCESocket, o.Control} {
+		if exists(path) {
+			t.Errorf("%s is left", path)
+		}
 	}
 }
 
@@ -356,26 +464,75 @@ func TestChosenAddresses(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
+	none := []string{"none"}
 	for _, tt := range []struct {
-		listen []string
-		want   string // names or error
+		onc, dce []string
+		want     string // names or error
 	}{
-		{[]string{"none"}, ""},
-		{[]string{"127.0.0.1"}, "tcp 127.0.0.1:111 udp 127.0.0.1:111"},
-		{[]string{"127.0.0.1", "127.0.0.1:111"}, "tcp 127.0.0.1:111 udp 127.0.0.1:111"},
-		{[]string{"[::1]:1111", "127.0.0.1:1111"}, "tcp [::1]:1111 tcp 127.0.0.1:1111 udp [::1]:1111 udp 127.0.0.1:1111"},
-		{[]string{"192.0.2.1"}, "192.0.2.1:111 tcp udp: this host has no such address: choose --listen-onc"},
-		{[]string{":111", "127.0.0.1"}, "127.0.0.1:111 tcp udp: another address of --listen-onc covers it: leave it out"},
+		{none, none, ""},
+		{[]string{"127.0.0.1"}, none, "tcp 127.0.0.1:111 udp 127.0.0.1:111"},
+		{[]string{"127.0.0.1", "127.0.0.1:111"}, none, "tcp 127.0.0.1:111 udp 127.0.0.1:111"},
+		{[]string{"[::1]:1111", "127.0.0.1:1111"}, none, "tcp [::1]:1111 tcp 127.0.0.1:1111 udp [::1]:1111 udp 127.0.0.1:1111"},
+		{[]string{"192.0.2.1"}, none, "192.0.2.1:111 tcp udp: this host has no such address: choose --listen-onc"},
+		{[]string{":111", "127.0.0.1"}, none, "127.0.0.1:111 tcp udp: " + covered},
+
+		{none, []string{"127.0.0.1"}, "dce tcp 127.0.0.1:135"},
+		{none, []string{"127.0.0.1", "127.0.0.1:135"}, "dce tcp 127.0.0.1:135"},
+		{none, []string{"[::1]:1135", "127.0.0.1:1135"}, "dce tcp [::1]:1135 dce tcp 127.0.0.1:1135"},
+		{none, []string{"192.0.2.1"}, "192.0.2.1:135 tcp: this host has no such address: choose --listen-dce"},
+		{none, []string{":135", "127.0.0.1"}, "127.0.0.1:135 tcp: " + covered},
+		{[]string{"127.0.0.1:1111"}, []string{"127.0.0.1:1112"}, "tcp 127.0.0.1:1111 udp 127.0.0.1:1111 dce tcp 127.0.0.1:1112"},
+		{[]string{"127.0.0.1:1111"}, []string{"127.0.0.1:1111"}, "127.0.0.1:1111 tcp: " + covered},
+		{[]string{":1111"}, []string{"127.0.0.1:1111"}, "127.0.0.1:1111 tcp: " + covered},
 	} {
-		s, _, err := opened(t, Options{ListenONC: tt.listen})
+		s, _, err := opened(t, Options{ListenONC: tt.onc, ListenDCE: tt.dce})
 		got := errorText(err)
 		if err == nil {
-			got = strings.Join(s.names()[:len(s.names())-3], " ")
+			got = s.onNetwork()
 			s.close()
 		}
 		if got != tt.want {
-			t.Errorf("open %q = %s, want %s", tt.listen, got, tt.want)
+			t.Errorf("open %q, %q = %s, want %s", tt.onc, tt.dce, got, tt.want)
 		}
+	}
+	nothingListens(t)
+}
+
+// TestOneMapperAlone: what can be served is served, be it one of the mappers only.
+func TestOneMapperAlone(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	if err := os.Mkdir(filepath.Dir(SystemDCESocket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	onc := []filer{listen(t, "tcp", ":111"), listen(t, "udp", ":111"), listen(t, "unix", SystemONCSocket), listen(t, "unix", "@"+SystemONCSocket)}
+	check := func(want []string, failures int) {
+		t.Helper()
+		if _, _, err := opened(t, Options{}); err == nil {
+			t.Error("open without --keep-going succeeds")
+		}
+		s, log, err := opened(t, Options{KeepGoing: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.names(); !slices.Equal(got, want) || strings.Count(log, `level=ERROR msg="not served"`) != failures {
+			t.Errorf("open = %q, want %q; log, of which %d lines are wanted:\n%s", got, want, failures, log)
+		}
+		s.close()
+	}
+	dceAlone := systemNames[6:]
+	check(dceAlone, 3)
+	dce := []filer{listen(t, "tcp", ":135"), listen(t, "unix", SystemDCESocket)}
+	if s, _, err := opened(t, Options{KeepGoing: true}); err == nil {
+		t.Errorf("open = %q, want an error: there is nothing to answer on", s.names())
+	}
+	for _, s := range onc {
+		s.Close()
+	}
+	check(append(slices.Clone(systemNames[:6]), SystemControl), 3)
+	for _, s := range dce {
+		s.Close()
 	}
 	nothingListens(t)
 }
@@ -384,37 +541,47 @@ func TestIPv6Off(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
-	const notice = `level=WARN msg="IPv6 is switched off on this host: address left out" server=`
+	const notice = `level=WARN msg="IPv6 is switched off on this host and left out" server=`
 	check := func(o Options, names, logged, want string) {
 		t.Helper()
 		s, log, err := opened(t, o)
 		got := ""
 		if err == nil {
-			got = strings.Join(s.names()[:len(s.names())-3], " ")
+			got = s.onNetwork()
 			s.close()
 		}
 		if got != names || errorText(err) != want || !strings.Contains(log, logged) || (log == "") != (logged == "") {
 			t.Errorf("open %+v = %q, %v; log %q, want %q, %q; log %q", o, got, err, log, names, want, logged)
 		}
 	}
+	const (
+		dev4 = "tcp 127.0.0.1:1111 udp 127.0.0.1:1111 dce tcp 127.0.0.1:1135"
+		all4 = "tcp 0.0.0.0:111 udp 0.0.0.0:111 dce tcp 0.0.0.0:135"
+		all  = "tcp 0.0.0.0:111 tcp [::]:111 udp 0.0.0.0:111 udp [::]:111 dce tcp 0.0.0.0:135 dce tcp [::]:135"
+	)
+	none := []string{"none"}
 	dev := Options{Dev: true, StateDir: t.TempDir()}
 	write(t, "/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1")
-	check(dev, "tcp 127.0.0.1:1111 udp 127.0.0.1:1111", notice+"[::1]:1111", "")
-	check(Options{}, "tcp 0.0.0.0:111 tcp [::]:111 udp 0.0.0.0:111 udp [::]:111", "", "") // other interfaces may have it
+	check(dev, dev4, notice+`"[::1]:1111 [::1]:1135"`+"\n", "") // said once
+	check(Options{}, all, "", "")                               // other interfaces may have it
 	write(t, "/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
-	check(dev, "tcp 127.0.0.1:1111 udp 127.0.0.1:1111", notice+"[::1]:1111", "")
-	check(Options{}, "tcp 0.0.0.0:111 udp 0.0.0.0:111", notice+"[::]:111", "")
-	check(Options{ListenONC: []string{"127.0.0.1", "::1"}}, "", "", "[::1]:111: IPv6 is switched off on this host: leave --listen-onc [::1]:111 out")
-	check(Options{ListenONC: []string{":111"}}, "", "", "[::]:111: IPv6 is switched off on this host: leave --listen-onc [::]:111 out")
-	check(Options{ListenONC: []string{"::1", "127.0.0.1"}, KeepGoing: true}, "tcp 127.0.0.1:111 udp 127.0.0.1:111", `msg="not served" err="[::1]:111: IPv6`, "")
+	check(dev, dev4, notice+`"[::1]:1111 [::1]:1135"`+"\n", "")
+	check(Options{}, all4, notice+`"[::]:111 [::]:135"`+"\n", "")
+	check(Options{ListenONC: none}, "dce tcp 0.0.0.0:135", notice+"[::]:135\n", "")
+	check(Options{ListenDCE: none}, "tcp 0.0.0.0:111 udp 0.0.0.0:111", notice+"[::]:111\n", "")
+	check(Options{ListenDCE: none, ListenONC: []string{"127.0.0.1", "::1"}}, "", "", "[::1]:111: IPv6 is switched off on this host: leave --listen-onc [::1]:111 out")
+	check(Options{ListenDCE: none, ListenONC: []string{":111"}}, "", "", "[::]:111: IPv6 is switched off on this host: leave --listen-onc [::]:111 out")
+	check(Options{ListenDCE: none, ListenONC: []string{"::1", "127.0.0.1"}, KeepGoing: true}, "tcp 127.0.0.1:111 udp 127.0.0.1:111", `msg="not served" err="[::1]:111: IPv6`, "")
+	check(Options{ListenONC: none, ListenDCE: []string{"127.0.0.1", "::1"}}, "", "", "[::1]:135: IPv6 is switched off on this host: leave --listen-dce [::1]:135 out")
+	check(Options{ListenONC: none, ListenDCE: []string{"::1", "127.0.0.1"}, KeepGoing: true}, "dce tcp 127.0.0.1:135", `msg="not served" err="[::1]:135: IPv6`, "")
 	nothingListensIPv4(t)
 }
 
 func nothingListensIPv4(t *testing.T) {
 	t.Helper()
-	for _, network := range []string{"tcp", "udp"} {
-		if p, ok := socktable.HolderOf(network, netip.MustParseAddrPort("0.0.0.0:111")); ok {
-			t.Errorf("%v still has port 111 %s", p, network)
+	for _, a := range []struct{ network, address string }{{"tcp", "0.0.0.0:111"}, {"udp", "0.0.0.0:111"}, {"tcp", "0.0.0.0:135"}} {
+		if p, ok := socktable.HolderOf(a.network, netip.MustParseAddrPort(a.address)); ok {
+			t.Errorf("%v still has %s %s", p, a.network, a.address)
 		}
 	}
 }
