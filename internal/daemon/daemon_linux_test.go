@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,7 +212,8 @@ func checkReply(t *testing.T, where string, reply []byte, err error) {
 	}
 }
 
-// registered returns what a daemon tells of its own rows: "version netid address:port".
+// registered returns what a daemon tells of its own rows: "version netid address:port", of
+// the endpoint mapper's with the protocol sequence.
 func registered(t *testing.T, path string) []string {
 	t.Helper()
 	l, err := control.NewClient(path).List(t.Context())
@@ -220,7 +222,7 @@ func registered(t *testing.T, path string) []string {
 	}
 	var rows []string
 	for _, d := range l.Endpoints {
-		rows = append(rows, fmt.Sprintf("%s %s %s:%d", d.Version, d.NetID, d.Address, d.Port))
+		rows = append(rows, fmt.Sprintf("%s %s %s:%d", d.Version, cmp.Or(d.NetID, d.ProtSeq), d.Address, d.Port))
 	}
 	return rows
 }
@@ -234,7 +236,11 @@ func TestRun(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
+	if err := os.Mkdir(filepath.Dir(SystemDCESocket), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	letGo(listen(t, "unix", SystemONCSocket)) // left over from a daemon that was killed
+	letGo(listen(t, "unix", SystemDCESocket))
 	s := startReady(t, command(t, Options{}))
 	answers(t, "udp", "127.0.0.1:111")
 	answers(t, "udp", "[::1]:111")
@@ -242,10 +248,13 @@ func TestRun(t *testing.T) {
 	answers(t, "tcp", "[::1]:111")
 	answers(t, "unix", SystemONCSocket)
 	answers(t, "unix", "@"+SystemONCSocket)
+	answersDCE(t, "tcp", "127.0.0.1:135")
+	answersDCE(t, "tcp", "[::1]:135")
+	answersDCE(t, "unix", SystemDCESocket)
 	want := []string{
 		"4 tcp6 :::111", "3 tcp6 :::111", "4 udp6 :::111", "3 udp6 :::111",
 		"4 tcp 0.0.0.0:111", "3 tcp 0.0.0.0:111", "2 tcp 0.0.0.0:111", "4 udp 0.0.0.0:111", "3 udp 0.0.0.0:111", "2 udp 0.0.0.0:111",
-		"4 local /run/rpcbind.sock:0", "3 local /run/rpcbind.sock:0",
+		"4 local /run/rpcbind.sock:0", "3 local /run/rpcbind.sock:0", ownDCERow,
 	}
 	if got := registered(t, SystemControl); !slices.Equal(got, want) {
 		t.Errorf("own rows = %q, want %q", got, want)
@@ -261,7 +270,7 @@ func TestStopWithClients(t *testing.T) {
 	}
 	s := startReadyAt(t, command(t, Options{}), "@notify-of-the-test") // as some service managers have it
 	var conns []net.Conn
-	for _, a := range []struct{ network, address string }{{"tcp", "127.0.0.1:111"}, {"unix", SystemONCSocket}, {"unix", SystemControl}} {
+	for _, a := range []struct{ network, address string }{{"tcp", "127.0.0.1:111"}, {"unix", SystemONCSocket}, {"tcp", "127.0.0.1:135"}, {"unix", SystemDCESocket}, {"unix", SystemControl}} {
 		conn, err := net.Dial(a.network, a.address)
 		if err != nil {
 			t.Fatal(err)
@@ -270,6 +279,8 @@ func TestStopWithClients(t *testing.T) {
 		conns = append(conns, conn)
 	}
 	conns[0].Write([]byte{0x80, 0, 0, 40}) // the beginning of a record
+	conns[2].Write([]byte{5, 0, 11, 3})    // and of a bind
+	dialDCE(t, "unix", SystemDCESocket)
 	watching := make(chan error, 1)
 	begun := make(chan struct{}, 1)
 	go func() {
@@ -297,6 +308,7 @@ func TestRunFails(t *testing.T) {
 		{"state folder", Options{Dev: true, StateDir: "/proc/no/state"}, Environment{}, "state folder: mkdir /proc/no: no such file or directory"},
 		{"number of sockets", Options{}, Environment{ListenPID: fmt.Sprint(os.Getpid()), ListenFDs: "many"}, `LISTEN_FDS="many" is no number of sockets`},
 		{"address", Options{ListenONC: []string{"x"}}, Environment{}, `--listen-onc x: "x" is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111`},
+		{"address of DCE", Options{ListenDCE: []string{"x"}}, Environment{}, `--listen-dce x: "x" is no address: want 192.0.2.1, 192.0.2.1:135, [2001:db8::1]:135 or :135`},
 	} {
 		err := Run(t.Context(), tt.o, tt.env, slog.New(slog.DiscardHandler), nil, func(Listening) { t.Error("it says that it listens") })
 		if errorText(err) != tt.want {
@@ -353,6 +365,8 @@ func TestActivation(t *testing.T) {
 	if exists(SystemControl) || exists(SystemONCSocket) {
 		t.Error("the daemon opened the default sockets beside those that were passed")
 	}
+	dialDCE(t, "unix", SystemDCESocket) // of which none was passed
+	refuses(t, "127.0.0.1:135")
 	s.stop(t)
 	if !exists(onc) || !exists(control) {
 		t.Error("the daemon removed paths that are the service manager's")
@@ -386,7 +400,7 @@ func TestActivationControlByPath(t *testing.T) {
 	}
 	path := t.TempDir() + "/c.sock"
 	s := startReady(t, passing(t, command(t, Options{Control: path}), "", fileOf(t, listen(t, "unix", path))))
-	if got := registered(t, path); len(got) != 12 {
+	if got := registered(t, path); len(got) != 13 {
 		t.Errorf("own rows = %q, want those of the default addresses, of which none was passed", got)
 	}
 	answers(t, "udp", "127.0.0.1:111")
@@ -465,7 +479,10 @@ func TestMissingCapability(t *testing.T) {
 	p := nstest.StartCommand(t, asNobody(command(t, Options{})))
 	const want = `0.0.0.0:111 tcp udp: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose --listen-onc, or try serve --dev
 [::]:111 tcp udp: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose --listen-onc, or try serve --dev
+0.0.0.0:135 tcp: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose --listen-dce, or try serve --dev
+[::]:135 tcp: permission denied: it needs CAP_NET_BIND_SERVICE: run as root, choose --listen-dce, or try serve --dev
 /run/rpcbind.sock: permission denied: run as root, choose --onc-socket, or try serve --dev
+/run/quaymaster/epmapper.sock: permission denied: choose --dce-socket
 /run/quaymaster/control.sock: permission denied: choose --control
 `
 	if status := p.Wait(t, patience); status != 1 || p.Output() != want {
@@ -489,8 +506,8 @@ func TestOnlyRootBecomesAnother(t *testing.T) {
 	if want := "--user root: only root can become another user\n"; p.Wait(t, patience) != 1 || p.Output() != want {
 		t.Errorf("the daemon wrote %q, want %q", p.Output(), want)
 	}
-	if exists(dir + "/state/rpcbind.sock") {
-		t.Error("the socket is left after the failure")
+	if exists(dir+"/state/rpcbind.sock") || exists(dir+"/state/epmapper.sock") {
+		t.Error("a socket is left after the failure")
 	}
 }
 
@@ -527,13 +544,15 @@ func TestUser(t *testing.T) {
 	answers(t, "udp", "127.0.0.1:111")
 	answers(t, "tcp", "[::1]:111")
 	answers(t, "unix", SystemONCSocket)
+	answersDCE(t, "tcp", "127.0.0.1:135")
+	answersDCE(t, "unix", SystemDCESocket)
 	l, err := control.NewClient(SystemControl).Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
 	if err != nil || l.Endpoints[0].Owner != "root" {
 		t.Errorf("Add as root = %+v, %v", l, err)
 	}
 	s.stop(t)
-	if exists(SystemControl) {
-		t.Error("the control socket is left, in the folder that was given to the account")
+	if exists(SystemControl) || exists(SystemDCESocket) {
+		t.Error("a socket is left in the folder that was given to the account")
 	}
 	again := startReady(t, command(t, Options{})) // takes over what could not be removed
 	again.stop(t)

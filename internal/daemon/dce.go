@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -39,8 +40,12 @@ func (i *inserters) add(text string) error {
 		return nil
 	}
 	var n Network
-	if err := n.UnmarshalText([]byte(text)); err != nil {
+	err := n.UnmarshalText([]byte(text))
+	switch {
+	case errors.Is(err, errNoNetwork):
 		return fmt.Errorf("%w, loopback or any", err)
+	case err != nil:
+		return err
 	}
 	i.networks = append(i.networks, n)
 	return nil

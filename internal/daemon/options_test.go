@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +64,31 @@ func TestParseListen(t *testing.T) {
 	}
 }
 
+// TestDoors: the mappers differ in port, flag and key only.
+func TestDoors(t *testing.T) {
+	for _, tt := range []struct {
+		text     string
+		onc, dce string // addresses or the error
+	}{
+		{"192.0.2.1", "[192.0.2.1:111]", "[192.0.2.1:135]"},
+		{"2001:db8::1", "[[2001:db8::1]:111]", "[[2001:db8::1]:135]"},
+		{"[2001:db8::1]:7", "[[2001:db8::1]:7]", "[[2001:db8::1]:7]"},
+		{":7", "[0.0.0.0:7 [::]:7]", "[0.0.0.0:7 [::]:7]"},
+		{"none", "[]", "[]"},
+		{
+			"fs1", `"fs1" is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111`,
+			`"fs1" is no address: want 192.0.2.1, 192.0.2.1:135, [2001:db8::1]:135 or :135`,
+		},
+	} {
+		for d, want := range map[*door]string{&oncDoor: tt.onc, &dceDoor: tt.dce} {
+			addrs, err := d.parse(&Options{ListenONC: []string{tt.text}, ListenDCE: []string{tt.text}}, tt.text)
+			if got := fmt.Sprint(addrs); err == nil && got != want || err != nil && err.Error() != want {
+				t.Errorf("%s %s = %s, %v, want %s", d.flag, tt.text, got, err, want)
+			}
+		}
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""
@@ -80,6 +107,18 @@ func TestCheck(t *testing.T) {
 		{Options{ListenONC: []string{"127.0.0.1", ":1111"}, LogLevel: "debug", LogFormat: "text"}, ""},
 		{Options{ListenONC: []string{"127.0.0.1", "none"}}, `--listen-onc none: "none" goes with no other address`},
 		{Options{ListenONC: []string{":x"}}, `--listen-onc :x: "x" is no port`},
+		{Options{ListenDCE: []string{"none"}, DCEInsert: []string{"loopback", "192.0.2.0/24", "any"}, DCEAddress: "192.0.2.1", DCELookupEnd: "handle"}, ""},
+		{Options{ListenDCE: []string{"127.0.0.1", ":1135"}, DCEInsert: []string{"2001:db8::1"}, DCELookupEnd: "status"}, ""},
+		{Options{ListenDCE: []string{"127.0.0.1", "none"}}, `--listen-dce none: "none" goes with no other address`},
+		{Options{ListenDCE: []string{":x"}}, `--listen-dce :x: "x" is no port`},
+		{
+			Options{ListenONC: []string{"x"}, ListenDCE: []string{"x"}},
+			`--listen-onc x: "x" is no address: want 192.0.2.1, 192.0.2.1:111, [2001:db8::1]:111 or :111` + "\n" +
+				`--listen-dce x: "x" is no address: want 192.0.2.1, 192.0.2.1:135, [2001:db8::1]:135 or :135`,
+		},
+		{Options{DCEInsert: []string{"loopback", "everybody"}}, `--dce-insert everybody: "everybody" is no network: want 192.0.2.0/24, 2001:db8::/32 or an address, loopback or any`},
+		{Options{DCEAddress: "::1"}, `dce_address "::1": want an IPv4 address, since the endpoint mapper tells no other`},
+		{Options{DCELookupEnd: "nil"}, `dce_lookup_end "nil": want status or handle`},
 		{
 			Options{LogLevel: "loud", LogFormat: "xml"},
 			"log level \"loud\": want debug, info, warn or error\n" + `log format "xml": want text or json`,
@@ -117,7 +156,10 @@ log_format: json
 func TestLoadMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown key", "listen_ocn: none\n", `a.yaml:1:1: unknown key "listen_ocn"; did you mean "listen_onc"?`},
-		{"development is for the command line", "dev: true\n", `a.yaml:1:1: unknown key "dev"; known here: listen_onc, onc_socket, control, user, keep_going, log_level, log_format, state, permanent_file, liveness, grace, trust_low_ports, reserved, networks, limits`},
+		{
+			"development is for the command line", "dev: true\n", `a.yaml:1:1: unknown key "dev"; known here: listen_onc, onc_socket, listen_dce, dce_socket, control, user, keep_going, log_level, log_format, ` +
+				`state, permanent_file, liveness, grace, trust_low_ports, reserved, dce_insert, dce_address, dce_lookup_end, networks, limits`,
+		},
 		{"kinds", "user: 65534\nkeep_going: yes\n", "a.yaml:1:7: user: want text, found 65534: put it in quotes\n" + `a.yaml:2:13: keep_going: want true or false, found text "yes"`},
 		{"one address", "listen_onc: 192.0.2.1\n", `a.yaml:1:13: listen_onc: want a list, found text "192.0.2.1"`},
 		{
@@ -129,6 +171,25 @@ func TestLoadMistakes(t *testing.T) {
 			"log", "log_level: loud\n# how\nlog_format:   xml\n",
 			`a.yaml:1:12: log level "loud": want debug, info, warn or error` + "\n" + `a.yaml:3:15: log format "xml": want text or json`,
 		},
+		{
+			"dce addresses", "listen_dce:\n  - 192.0.2.1\n  - fs1\n  - none\ndce_socket: [x]\n",
+			"a.yaml:5:13: dce_socket: want text, found a list",
+		},
+		{
+			"dce addresses that cannot be", "listen_dce:\n  - 192.0.2.1\n  - fs1\n  - none\n",
+			`a.yaml:3:5: "fs1" is no address: want 192.0.2.1, 192.0.2.1:135, [2001:db8::1]:135 or :135` + "\n" +
+				`a.yaml:4:5: "none" goes with no other address`,
+		},
+		{
+			"dce", "dce_lookup_end: never\ndce_insert:\n  - loopback\n  - 192.0.2.1/24\n  - all\n  - any\ndce_address: 2001:db8::1\n",
+			`a.yaml:1:17: dce_lookup_end "never": want status or handle` + "\n" +
+				"a.yaml:4:5: 192.0.2.1/24 has bits beyond its mask: did you mean 192.0.2.0/24?\n" +
+				`a.yaml:5:5: "all" is no network: want 192.0.2.0/24, 2001:db8::/32 or an address, loopback or any` + "\n" +
+				`a.yaml:7:14: dce_address "2001:db8::1": want an IPv4 address, since the endpoint mapper tells no other`,
+		},
+		{"who may register, one", "dce_insert: loopback\n", `a.yaml:1:13: dce_insert: want a list, found text "loopback"`},
+		{"everywhere is no address", `dce_address: "0.0.0.0"` + "\n", `a.yaml:1:14: dce_address "0.0.0.0": want an IPv4 address, since the endpoint mapper tells no other`},
+		{"a name is no address", "dce_address: fs1\n", `a.yaml:1:14: dce_address "fs1": want an IPv4 address, since the endpoint mapper tells no other`},
 		{"star", "listen_onc: [*:111]\n", `a.yaml:1:14: aliases are not supported: quote a value that starts with "*"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,41 +208,82 @@ func TestPaths(t *testing.T) {
 	}
 	state := filepath.FromSlash("/home/a/.local/state/quaymaster")
 	for _, tt := range []struct {
-		o            Options
-		onc, control string
+		o                 Options
+		onc, dce, control string
 	}{
-		{Options{}, SystemONCSocket, SystemControl},
-		{Options{Dev: true, StateDir: state}, filepath.Join(state, "rpcbind.sock"), filepath.Join(state, "control.sock")},
-		{Options{ONCSocket: "a.sock", Control: "b/c.sock"}, filepath.Join(here, "a.sock"), filepath.Join(here, "b", "c.sock")},
+		{Options{}, SystemONCSocket, SystemDCESocket, SystemControl},
+		{Options{Dev: true, StateDir: state}, filepath.Join(state, "rpcbind.sock"), filepath.Join(state, "epmapper.sock"), filepath.Join(state, "control.sock")},
+		{
+			Options{ONCSocket: "a.sock", DCESocket: "e.sock", Control: "b/c.sock"},
+			filepath.Join(here, "a.sock"), filepath.Join(here, "e.sock"), filepath.Join(here, "b", "c.sock"),
+		},
+		{Options{Dev: true, StateDir: state, DCESocket: "/e.sock"}, filepath.Join(state, "rpcbind.sock"), "/e.sock", filepath.Join(state, "control.sock")},
 	} {
-		if tt.o.oncSocket() != tt.onc || tt.o.control() != tt.control {
-			t.Errorf("paths of %+v = %s, %s, want %s, %s", tt.o, tt.o.oncSocket(), tt.o.control(), tt.onc, tt.control)
+		if tt.o.oncSocket() != tt.onc || tt.o.dceSocket() != tt.dce || tt.o.control() != tt.control {
+			t.Errorf("paths of %+v = %s, %s, %s, want %s, %s, %s", tt.o, tt.o.oncSocket(), tt.o.dceSocket(), tt.o.control(), tt.onc, tt.dce, tt.control)
+		}
+		for _, path := range []string{tt.onc, tt.dce, tt.control} { // given to the account that the daemon becomes
+			if !slices.Contains(tt.o.files(), path) {
+				t.Errorf("files of %+v = %q, want %s among them", tt.o, tt.o.files(), path)
+			}
 		}
 	}
 }
 
 func TestDefaultAddresses(t *testing.T) {
 	for _, tt := range []struct {
-		o    Options
-		want string
+		o        Options
+		onc, dce string
 	}{
-		{Options{}, "0.0.0.0:111 [::]:111"},
-		{Options{Dev: true}, "127.0.0.1:1111 [::1]:1111"},
-		{Options{Dev: true, ListenONC: []string{"none"}}, ""},
-		{Options{ListenONC: []string{"192.0.2.1"}}, "192.0.2.1:111!"},
-		{Options{ListenONC: []string{":1", "192.0.2.1"}}, "0.0.0.0:1! [::]:1! 192.0.2.1:111!"},
+		{Options{}, "0.0.0.0:111 [::]:111", "0.0.0.0:135 [::]:135"},
+		{Options{Dev: true}, "127.0.0.1:1111 [::1]:1111", "127.0.0.1:1135 [::1]:1135"},
+		{Options{Dev: true, ListenONC: []string{"none"}}, "", "127.0.0.1:1135 [::1]:1135"},
+		{Options{ListenONC: []string{"192.0.2.1"}}, "192.0.2.1:111!", "0.0.0.0:135 [::]:135"},
+		{Options{ListenONC: []string{":1", "192.0.2.1"}}, "0.0.0.0:1! [::]:1! 192.0.2.1:111!", "0.0.0.0:135 [::]:135"},
+		{Options{Dev: true, ListenDCE: []string{"none"}}, "127.0.0.1:1111 [::1]:1111", ""},
+		{Options{ListenDCE: []string{":1", "192.0.2.1", "::1"}}, "0.0.0.0:111 [::]:111", "0.0.0.0:1! [::]:1! 192.0.2.1:135! [::1]:135!"},
 	} {
-		addrs, err := oncDoor.addresses(&tt.o)
-		var got []string
-		for _, a := range addrs {
-			text := a.String()
-			if a.chosen {
-				text += "!"
+		for d, want := range map[*door]string{&oncDoor: tt.onc, &dceDoor: tt.dce} {
+			addrs, err := d.addresses(&tt.o)
+			var got []string
+			for _, a := range addrs {
+				text := a.String()
+				if a.chosen {
+					text += "!"
+				}
+				got = append(got, text)
 			}
-			got = append(got, text)
+			if strings.Join(got, " ") != want || err != nil {
+				t.Errorf("%s of %+v = %v, %v, want %s", d.key, tt.o, got, err, want)
+			}
 		}
-		if strings.Join(got, " ") != tt.want || err != nil {
-			t.Errorf("addresses of %+v = %v, %v, want %s", tt.o, got, err, tt.want)
+	}
+}
+
+// TestInserters: who may register over the network.
+func TestInserters(t *testing.T) {
+	for _, tt := range []struct {
+		words         []string
+		loopback, any bool
+		in, out       []string // addresses
+	}{
+		{nil, false, false, nil, []string{"127.0.0.1", "192.0.2.1", "::1"}},
+		{[]string{"loopback"}, true, false, nil, []string{"127.0.0.1", "192.0.2.1", "::1"}},
+		{[]string{"192.0.2.0/24"}, false, false, []string{"192.0.2.1"}, []string{"192.0.3.1", "127.0.0.1", "2001:db8::1"}},
+		{[]string{"loopback", "192.0.2.1", "2001:db8::/32"}, true, false, []string{"192.0.2.1", "2001:db8::1"}, []string{"192.0.2.2"}},
+		{[]string{"any"}, false, true, []string{"192.0.2.1", "2001:db8::1", "127.0.0.1"}, nil},
+	} {
+		i, err := (&Options{DCEInsert: tt.words}).inserters()
+		if err != nil || i.loopback != tt.loopback || i.any != tt.any {
+			t.Errorf("inserters of %q = %+v, %v", tt.words, i, err)
+		}
+		set := i.set()
+		for want, addresses := range map[bool][]string{true: tt.in, false: tt.out} {
+			for _, a := range addresses {
+				if got := set != nil && set.Contains(netip.MustParseAddr(a)); got != want {
+					t.Errorf("%q has %s: %v, want %v", tt.words, a, got, want)
+				}
+			}
 		}
 	}
 }

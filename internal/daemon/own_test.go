@@ -7,10 +7,42 @@ import (
 	"testing"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/wire/epm"
 )
 
 func bound(network, addr string) Bound {
 	return Bound{Network: network, Addr: netip.MustParseAddrPort(addr)}
+}
+
+// TestOwnDCE: one row for each IPv4 address.
+func TestOwnDCE(t *testing.T) {
+	dual := bound("tcp", "[::]:135")
+	dual.DualStack = true
+	for _, tt := range []struct {
+		name  string
+		bound []Bound
+		want  []string
+	}{
+		{"nothing", nil, nil},
+		{"local sockets have no tower", []Bound{{Network: "unix", Path: "/run/e.sock"}, {Network: "unix", Path: "@/run/e.sock"}}, nil},
+		{"the default", []Bound{bound("tcp", "0.0.0.0:135"), bound("tcp", "[::]:135"), {Network: "unix", Path: "/run/e.sock"}}, []string{"tcp 0.0.0.0:135"}},
+		{"IPv6 alone", []Bound{bound("tcp", "[::1]:135")}, nil},
+		{"one socket for both families", []Bound{dual}, []string{"tcp 0.0.0.0:135"}},
+		{"several", []Bound{bound("tcp", "192.0.2.1:135"), bound("tcp", "192.0.2.2:1135")}, []string{"tcp 192.0.2.1:135", "tcp 192.0.2.2:1135"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, r := range ownDCE(tt.bound, endpoint.Superuser) {
+				got = append(got, r.Endpoint.String())
+				if err := r.Validate(); err != nil || !r.Own || r.Syntax() != epm.Interface || r.ProtSeq != epm.TCP {
+					t.Errorf("row %+v, %v, want one of the mapper's own", r, err)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("ownDCE = %q, want %q", got, tt.want)
+			}
+		})
+	}
 }
 
 func TestOwnRows(t *testing.T) {

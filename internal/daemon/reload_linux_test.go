@@ -303,7 +303,7 @@ func TestDamagedPermanentFile(t *testing.T) {
 	if want := dir + `/permanent.yaml:1:3: unknown netid "": want udp, tcp, udp6, tcp6, local` + "\n"; p.Wait(t, patience) != 1 || p.Output() != want {
 		t.Errorf("the daemon wrote %q, want %q", p.Output(), want)
 	}
-	if exists(dir+"/control.sock") || exists(dir+"/rpcbind.sock") {
+	if exists(dir+"/control.sock") || exists(dir+"/rpcbind.sock") || exists(dir+"/epmapper.sock") {
 		t.Error("sockets are left")
 	}
 }
@@ -315,20 +315,21 @@ func TestSecondJournal(t *testing.T) {
 	}
 	r := startReloading(t, Options{})
 	dir := t.TempDir()
-	second := Options{Dev: true, StateDir: dir, ListenONC: []string{"127.0.0.1:1112"}, State: r.options.state()}
+	second := Options{Dev: true, StateDir: dir, ListenONC: []string{"127.0.0.1:1112"}, ListenDCE: []string{"127.0.0.1:1136"}, State: r.options.state()}
 	p := nstest.StartCommand(t, command(t, second))
 	status := p.Wait(t, patience)
 	want := fmt.Sprintf("journal: %s: in use by another daemon (pid %d): stop it or choose --state\n", r.options.state(), r.PID())
 	if status != 1 || p.Output() != want {
 		t.Errorf("exit status %d, %q, want 1, %q", status, p.Output(), want)
 	}
-	if exists(second.control()) || exists(second.oncSocket()) {
+	if exists(second.control()) || exists(second.oncSocket()) || exists(second.dceSocket()) {
 		t.Error("the second daemon left sockets behind")
 	}
 	answers(t, "udp4", "127.0.0.1:1111")
 	second.State = inMemory
 	s := startReady(t, command(t, second))
 	answers(t, "udp4", "127.0.0.1:1112")
+	answersDCE(t, "tcp", "127.0.0.1:1136")
 	s.stop(t)
 	r.stop(t)
 }

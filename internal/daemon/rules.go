@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -17,7 +18,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 )
 
-// Networks say from where the port mapper may be asked. This host always may.
+// Networks say from where the mappers may be asked. This host always may.
 type Networks struct {
 	Ask  []Network `yaml:"ask"`  // who may ask at all; nil: everybody, empty: nobody
 	Dump []Network `yaml:"dump"` // who may have everything told at once, over UDP as well; nil: everybody, over TCP; empty: nobody
@@ -34,11 +35,13 @@ func (n *Network) UnmarshalText(b []byte) error {
 	}
 	p, err := netip.ParsePrefix(string(b))
 	if err != nil {
-		return fmt.Errorf("%q is no network: want 192.0.2.0/24, 2001:db8::/32 or an address", b)
+		return fmt.Errorf("%q is no network: %w", b, errNoNetwork)
 	}
 	n.Prefix = p
 	return n.check()
 }
+
+var errNoNetwork = errors.New("want 192.0.2.0/24, 2001:db8::/32 or an address")
 
 func (n *Network) check() error {
 	switch {

@@ -199,6 +199,8 @@ func testLog(level slog.Level) (*slog.Logger, *logText) {
 const everyKey = `
 listen_onc: [192.0.2.1, "[2001:db8::1]:111"]
 onc_socket: /run/x.sock
+listen_dce: [192.0.2.1, ":1135"]
+dce_socket: /run/e.sock
 control: /run/c.sock
 user: nobody
 keep_going: true
@@ -210,6 +212,9 @@ liveness: off
 grace: 90s
 trust_low_ports: true
 reserved: {nfs: [], 0x20000001: ["4711", nobody]}
+dce_insert: [loopback, 192.0.2.0/24, any]
+dce_address: 192.0.2.1
+dce_lookup_end: handle
 networks:
   ask: [192.0.2.0/24, 2001:db8::/32]
   dump: [192.0.2.17]
@@ -219,6 +224,8 @@ limits: {registrations: 1, registrations_per_user: 2, connections: 3, connection
 func TestLoadEveryKey(t *testing.T) {
 	want := Options{
 		ListenONC: []string{"192.0.2.1", "[2001:db8::1]:111"}, ONCSocket: "/run/x.sock", Control: "/run/c.sock",
+		ListenDCE: []string{"192.0.2.1", ":1135"}, DCESocket: "/run/e.sock",
+		DCEInsert: []string{"loopback", "192.0.2.0/24", "any"}, DCEAddress: "192.0.2.1", DCELookupEnd: "handle",
 		User: "nobody", KeepGoing: true, LogLevel: "warn", LogFormat: "json",
 		State: "memory", PermanentFile: "/etc/permanent.yaml", Liveness: "off", Grace: 90 * time.Second, TrustLowPorts: true,
 		Reserved: map[string][]string{"nfs": {}, "0x20000001": {"4711", "nobody"}},
