@@ -349,7 +349,7 @@ func killedRows(t *testing.T) []killedRow {
 		if err != nil {
 			t.Errorf("%+v: %v", d, err)
 		}
-		if d.Program != rpcbind.Program {
+		if !isMappers(&d) {
 			rows = append(rows, killedRow{rpcbind.RPCB{Program: d.Program, Version: d.Version.Major, NetID: d.NetID, Address: reg.UniversalAddress()}, d.ID})
 		}
 	}

@@ -63,8 +63,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "quaymaster",
 		Short: "Which port is that RPC service on?",
-		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place: servers register
-where they listen, clients ask. "endpoints" shows and changes what is registered.`,
+		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place and is an endpoint mapper
+of DCE/RPC: servers register where they listen, clients ask. "endpoints" shows and
+changes what is registered.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,

@@ -329,7 +329,7 @@ func TestSecondDaemon(t *testing.T) {
 	server := startPeer(t, nil)
 	server.register(t, "unix", userProgram, "tcp")
 	rows := listed(t)
-	r := run(t, "quaymaster", "serve", "--state", state, "--listen-onc", "none", "--onc-socket", "/run/second.sock", "--control", "/run/second-control.sock")
+	r := run(t, "quaymaster", "serve", "--state", state, "--listen-onc", "none", "--onc-socket", "/run/second.sock", "--listen-dce", "none", "--dce-socket", "/run/second-dce.sock", "--control", "/run/second-control.sock")
 	if want := fmt.Sprintf("pid %d", first.PID()); r.Exit != 1 || !strings.Contains(r.Stderr, want) || !strings.Contains(r.Stderr, state) {
 		t.Errorf("the second daemon = %+v, want 1, %q and %s", r, want, state)
 	}
