@@ -76,6 +76,8 @@ func TestPaths(t *testing.T) {
 	for _, want := range []struct{ unit, line string }{
 		{socket, "ListenStream=" + daemon.SystemONCSocket},
 		{socket, "ListenStream=@" + daemon.SystemONCSocket},
+		{socket, "ListenStream=" + daemon.SystemDCESocket},
+		{service, "RuntimeDirectory=" + filepath.Base(filepath.Dir(daemon.SystemDCESocket))},
 		{service, "RuntimeDirectory=" + filepath.Base(filepath.Dir(daemon.SystemControl))},
 	} {
 		text, err := os.ReadFile(want.unit)

@@ -4,15 +4,22 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/wire/dcerpc"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
 const patience = 30 * time.Second
@@ -23,7 +30,7 @@ type host struct{ init *nstest.Process }
 // bootHost starts systemd with this folder's units and the quaymaster of this tree.
 func bootHost(t *testing.T) *host {
 	t.Helper()
-	nstest.Need(t, "systemctl", "nsenter", "setpriv", "go", "rpcinfo", "rpc.statd")
+	nstest.Need(t, "systemctl", "nsenter", "setpriv", "go", "rpcinfo", "rpc.statd", "ss")
 	if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
 		nstest.Unavailable(t, "systemd is not installed: apt-get install systemd")
 	}
@@ -121,6 +128,46 @@ func (h *host) log() string {
 	return string(out)
 }
 
+// mapsEndpoints fails the test unless the endpoint mapper answers a bind over TCP, in both
+// families, and over the local socket.
+func (h *host) mapsEndpoints(t *testing.T) {
+	t.Helper()
+	bind := dcerpc.AppendBind(nil, dcerpc.Header{Label: ndr.LittleEndian, CallID: 1}, dcerpc.Bind{
+		MaxXmitFrag: 4280, MaxRecvFrag: 4280, Contexts: []dcerpc.Context{{Abstract: epm.Interface, Transfers: []dcerpc.Syntax{dcerpc.NDR}}},
+	})
+	local := fmt.Sprintf("/proc/%d/root%s", h.init.PID(), daemon.SystemDCESocket)
+	for _, a := range []struct{ network, address string }{{"tcp", "127.0.0.1:135"}, {"tcp", "[::1]:135"}, {"unix", local}} {
+		conn, err := net.Dial(a.network, a.address)
+		if err != nil {
+			t.Errorf("the endpoint mapper: %v", err)
+			continue
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(patience))
+		conn.Write(bind)
+		b := make([]byte, dcerpc.HeaderSize)
+		if _, err := io.ReadFull(conn, b); err != nil {
+			t.Errorf("the endpoint mapper at %s: %v\n%s", a.address, err, h.log())
+		} else if head, err := dcerpc.ParseHeader(b); err != nil || head.PType != dcerpc.PTypeBindAck {
+			t.Errorf("the endpoint mapper at %s answers a bind with %v, %v", a.address, head.PType, err)
+		}
+	}
+}
+
+// somaxconn is what the kernel makes of a larger backlog, and of ours at most.
+func somaxconn(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(min(n, 4096))
+}
+
 // TestService has a real systemd start the daemon by its units, and servers and
 // clients use it, under all that the service forbids.
 func TestService(t *testing.T) {
@@ -138,6 +185,16 @@ func TestService(t *testing.T) {
 
 	h.run(t, "rpcinfo -T tcp 127.0.0.1 100000 4") // starts the service
 	h.run(t, "rpcinfo -T udp6 ::1 100000 3")
+	h.mapsEndpoints(t)
+	if got := h.run(t, "ss -Hltn ( sport = :111 or sport = :135 )"); len(strings.Split(strings.TrimSpace(got), "\n")) != 4 {
+		t.Errorf("listening are\n%s\nwant both ports in both families", got)
+	} else {
+		for line := range strings.Lines(got) {
+			if f := strings.Fields(line); len(f) < 4 || f[2] != somaxconn(t) {
+				t.Errorf("%swants room for %s connections that wait", line, somaxconn(t))
+			}
+		}
+	}
 	h.run(t, "systemctl start rpc-statd.service") // which requires rpcbind.socket, and registers as user statd
 	if got := h.run(t, "rpcinfo -s"); !strings.Contains(got, "status") {
 		t.Errorf("a server registered; rpcinfo -s:\n%s", got)
@@ -163,6 +220,9 @@ func TestService(t *testing.T) {
 	h.run(t, "systemctl restart quaymaster.service")
 	h.run(t, "ls /run/quaymaster/kept /var/lib/quaymaster/kept")
 	h.run(t, "rpcinfo -T tcp 127.0.0.1 100000 4")
+	h.mapsEndpoints(t)
+	h.run(t, "systemctl stop quaymaster.service") // and not its sockets, which start it again
+	h.mapsEndpoints(t)
 	h.run(t, "systemctl stop quaymaster.socket quaymaster.service")
 	if log := h.log(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
 		t.Errorf("the daemon complains:\n%s", log)

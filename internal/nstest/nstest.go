@@ -28,6 +28,7 @@ var debianPackage = map[string]string{
 	"dumpcap":          "wireshark-common",
 	"gcc":              "gcc",
 	"ip":               "iproute2",
+	"ss":               "iproute2",
 	"pkg-config":       "pkg-config",
 	"rpc.mountd":       "nfs-kernel-server",
 	"rpcclient":        "smbclient",
