@@ -33,7 +33,7 @@ func TestHostilePeers(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
-	server := startMapper(t, "quaymaster")
+	server := startServe(t, "--grace", "1h") // nothing listens at the rows, which must outlast the test
 	idle := memory(t, server.PID(), "VmRSS")
 	registerRows(t)
 
