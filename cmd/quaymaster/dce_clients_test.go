@@ -369,7 +369,7 @@ func TestDCETShark(t *testing.T) {
 		return
 	}
 	nstest.Need(t, "tshark", "rpcclient")
-	startQuaymaster(t, "--dce-insert", "loopback")
+	startServe(t, "--dce-insert", "loopback")
 	c := startCapture(t)
 	for _, row := range toldRows {
 		addDCE(t, row.add...)

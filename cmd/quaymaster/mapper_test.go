@@ -61,7 +61,7 @@ func startRPCBind(t *testing.T) *nstest.Process {
 }
 
 // startQuaymaster waits for what systemd waits for.
-func startQuaymaster(t *testing.T, args ...string) *nstest.Process {
+func startQuaymaster(t *testing.T) *nstest.Process {
 	t.Helper()
 	const socket = "/run/notify.sock" // paths of sockets are short, those of temporary folders long
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -73,7 +73,7 @@ func startQuaymaster(t *testing.T, args ...string) *nstest.Process {
 		os.Remove(socket)
 	})
 
-	cmd := exec.Command(nstest.Path(t, "quaymaster"), append([]string{"serve"}, args...)...)
+	cmd := exec.Command(nstest.Path(t, "quaymaster"), "serve")
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	p := nstest.StartCommand(t, cmd)
 
