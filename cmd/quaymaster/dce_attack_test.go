@@ -18,7 +18,10 @@ import (
 	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
-const dceAddress = "127.0.0.1:135"
+const (
+	dceAddress = "127.0.0.1:135"
+	dceSocket  = "/run/quaymaster/epmapper.sock"
+)
 
 // bindPDU is a good bind to the endpoint mapper.
 func bindPDU() []byte {
@@ -37,9 +40,11 @@ func requestPDU(call uint32, op epm.Op, stub []byte, flags dcerpc.Flags) []byte 
 
 const wholeCall = dcerpc.FirstFrag | dcerpc.LastFrag
 
-// connectDCE connects and binds.
-func connectDCE() (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp", dceAddress, 5*time.Second)
+// connectDCE connects over loopback and binds.
+func connectDCE() (net.Conn, error) { return bindDCE("tcp", dceAddress) }
+
+func bindDCE(network, address string) (net.Conn, error) {
+	conn, err := net.DialTimeout(network, address, 5*time.Second)
 	if err != nil {
 		return nil, err
 	}

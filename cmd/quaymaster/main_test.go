@@ -16,5 +16,6 @@ func TestMain(m *testing.M) {
 		"quaymaster": main,
 		"hostile":    hostile,
 		peerName:     beThePeer,
+		"registrar":  beTheRegistrar,
 	})
 }
