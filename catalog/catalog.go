@@ -1,7 +1,7 @@
 // Package catalog holds what is publicly known about RPC services, as data that
 // people who know ports and no Go can read and correct, and loads it.
 //
-// There are two files, whose columns README.md in this folder explains:
+// There are three files, which README.md in this folder explains:
 //
 //   - onc-programs.tsv has the ONC RPC program numbers of RFC 5531 with their
 //     names and usual ports.
@@ -10,6 +10,8 @@
 //     them the ones of DCOM objects, and those that Windows uses within itself,
 //     with who serves them and over which transports. How the last are reached
 //     nobody says, and some have no name. Software of others is hardly in it.
+//   - rpc-fixed-ports.yaml has the ways to give services a fixed port instead of a
+//     dynamic one: registry values, commands, settings.
 package catalog
 
 import (
@@ -21,11 +23,13 @@ import (
 	"sync"
 )
 
-//go:embed onc-programs.tsv rpc-interfaces.tsv
+//go:embed onc-programs.tsv rpc-interfaces.tsv rpc-fixed-ports.yaml
 var files embed.FS
 
 var builtin = sync.OnceValue(func() *Catalog {
-	return newCatalog(sound(loadPrograms(files)), sync.OnceValue(func() []*Interface { return sound(loadInterfaces(files)) }))
+	interfaces := sync.OnceValue(func() []*Interface { return sound(loadInterfaces(files)) })
+	pins := sync.OnceValue(func() *pinFile { return sound(loadPins(files, interfaces())) })
+	return newCatalog(sound(loadPrograms(files)), interfaces, pins)
 })
 
 // sound returns what was read from the built-in files.
@@ -50,10 +54,11 @@ type Catalog struct {
 	byName   map[string]int // names and aliases in lower case, to the same
 
 	interfaces func() []*Interface // ascending by UUID and version; nil: none
+	pins       func() *pinFile     // nil: none
 }
 
-func newCatalog(programs []Program, interfaces func() []*Interface) *Catalog {
-	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces}
+func newCatalog(programs []Program, interfaces func() []*Interface, pins func() *pinFile) *Catalog {
+	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces, pins: pins}
 	for i, p := range programs {
 		c.byNumber[p.Number] = i
 		for name := range p.names() {
@@ -68,14 +73,16 @@ func newCatalog(programs []Program, interfaces func() []*Interface) *Catalog {
 //
 // Reading is strict, because a fact that is silently dropped is found much later
 // by somebody else. Every mistake is reported, each on a line of its own as
-// "file:line: column: what is wrong"; Load then returns no catalog.
+// "file:line: column: what is wrong", in YAML "file:line:column: what is wrong";
+// Load then returns no catalog.
 func Load(fsys fs.FS) (*Catalog, error) {
 	programs, errPrograms := loadPrograms(fsys)
 	interfaces, errInterfaces := loadInterfaces(fsys)
-	if err := errors.Join(errPrograms, errInterfaces); err != nil {
+	pins, errPins := loadPins(fsys, interfaces)
+	if err := errors.Join(errPrograms, errInterfaces, errPins); err != nil {
 		return nil, err
 	}
-	return newCatalog(programs, func() []*Interface { return interfaces }), nil
+	return newCatalog(programs, func() []*Interface { return interfaces }, func() *pinFile { return pins }), nil
 }
 
 // Program returns the program with the given number, or false if the catalog

@@ -123,8 +123,9 @@ func load(lines ...string) (*catalog.Catalog, error) {
 
 func loadFiles(programs, interfaces string) (*catalog.Catalog, error) {
 	return catalog.Load(fstest.MapFS{
-		"onc-programs.tsv":   {Data: []byte(programs)},
-		"rpc-interfaces.tsv": {Data: []byte(interfaces)},
+		"onc-programs.tsv":     {Data: []byte(programs)},
+		"rpc-interfaces.tsv":   {Data: []byte(interfaces)},
+		"rpc-fixed-ports.yaml": {},
 	})
 }
 
@@ -158,8 +159,8 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadWithoutFile(t *testing.T) {
-	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv"} {
-		files := fstest.MapFS{"onc-programs.tsv": {Data: []byte(head)}, "rpc-interfaces.tsv": {Data: []byte(interfaceHead)}}
+	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv", "rpc-fixed-ports.yaml"} {
+		files := fstest.MapFS{"onc-programs.tsv": {Data: []byte(head)}, "rpc-interfaces.tsv": {Data: []byte(interfaceHead)}, "rpc-fixed-ports.yaml": {}}
 		delete(files, name)
 		_, err := catalog.Load(files)
 		if want := "catalog: open " + name + ": file does not exist"; err == nil || err.Error() != want {
@@ -253,7 +254,7 @@ func FuzzLoad(f *testing.F) {
 
 func BenchmarkLoad(b *testing.B) {
 	files := fstest.MapFS{}
-	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv"} {
+	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv", "rpc-fixed-ports.yaml"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			b.Fatal(err)
