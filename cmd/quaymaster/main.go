@@ -19,7 +19,11 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitFound  = 3 // something is wrong with what the verb was to look at, and it has said so
 )
+
+// errFound is the error of a verb that has found something and printed it.
+var errFound = errors.New("something is wrong")
 
 // usagef returns an error of how the program was called.
 func usagef(format string, args ...any) error {
@@ -39,8 +43,11 @@ func main() {
 
 // report prints an error, every line of it with what was attempted, and returns the exit status.
 func report(cmd *cobra.Command, err error) int {
-	if err == nil {
+	switch {
+	case err == nil:
 		return exitDone
+	case errors.Is(err, errFound):
+		return exitFound
 	}
 	var mistakes config.Mistakes
 	if errors.As(err, &mistakes) { // they say where themselves
@@ -65,7 +72,8 @@ func newRoot() *cobra.Command {
 		Short: "Which port is that RPC service on?",
 		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place and is an endpoint mapper
 of DCE/RPC: servers register where they listen, clients ask. "endpoints" shows and
-changes what is registered.`,
+changes what is registered. "pool" explains and converts the policy that bounds the
+dynamic ports of Windows.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -80,7 +88,7 @@ changes what is registered.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newEndpoints(&x), newVersion())
+	root.AddCommand(newServe(), newEndpoints(&x), newPool(&x), newVersion())
 	strictDefaults(root)
 	return root
 }
