@@ -92,10 +92,10 @@ func (c *checker) numbers(p *Policy, known *catalog.Catalog) {
 	}
 	if low := usable.Intersect(portset.Of(portset.Range{First: 0, Last: 5000})); !low.IsEmpty() {
 		c.add(Warning, ports, "up-to-5000", "list ports above 5000",
-			"%v is not above 5000: other programs may be there, and up to Windows 2003 outgoing connections are", low)
+			"%v lies at 5000 or below, where other programs may be and, up to Windows 2003, outgoing connections are", low)
 	}
 	if n := usable.Len(); n < fewest {
-		c.add(Warning, ports, "few-ports", "list more", "%s that can be given out are few: the vendor advises at least %d", count(n), fewest)
+		c.add(Warning, ports, "few-ports", "list more", "%s can be given out, fewer than the %d that the vendor advises at least", count(n), fewest)
 	}
 	if taken := pinned(known, usable); len(taken) > 0 {
 		c.add(Warning, ports, "pins", "leave them out, since fixed ports lie outside the list", "services are often pinned to ports of the list, %s", strings.Join(taken, ", "))
@@ -110,14 +110,14 @@ func (c *checker) ranges(p *Policy, host *Host) {
 	usable := p.List().Intersect(unprivileged)
 	if both := usable.Intersect(windows); !both.IsEmpty() {
 		c.add(Warning, c.d.Ports.Place, "dynamic-range", "exclude it there (quaymaster pool convert --to netsh)",
-			"Windows 2008 and later gives %v to outgoing connections too, which it takes from %v", both, windows)
+			"Windows 2008 and later give %v to outgoing connections too, as part of %v", both, windows)
 	}
 	if host == nil {
 		return
 	}
 	if both := usable.Intersect(host.outgoing()); !both.IsEmpty() {
 		c.add(Warning, c.d.Ports.Place, "local-range", "reserve it here (quaymaster pool convert --to sysctl)",
-			"this host gives %v to outgoing connections too, which it takes from %v (ip_local_port_range)", both, host.Local)
+			"this host gives %v to outgoing connections too, as part of %v (ip_local_port_range)", both, host.Local)
 	}
 }
 

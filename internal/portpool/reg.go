@@ -439,7 +439,7 @@ func (r *regReader) joinLines(data string, first int) (string, error) {
 				return "", r.mistake(first, "the value is longer than %d bytes: no value of the policy is", maxValue)
 			}
 			text := strings.Trim(l.text, " \t")
-			if text == "" || strings.Trim(fold(text[:1]), "0123456789abcdef,;") != "" {
+			if text == "" || strings.Trim(fold(text[:1]), `0123456789abcdef,;\`) != "" {
 				r.d.note(Finding{Warning, "broken-off", Place{Line: l.number}, fmt.Sprintf("the value of line %d should go on here", first), `remove the \ at the end of the line before, or add what is missing`})
 				r.pushed = &l
 				return b.String(), nil
@@ -572,13 +572,13 @@ func (r *regReader) strings(raw []byte, v *Value) {
 
 // decode returns bytes as text: a byte for a character in REGEDIT4, otherwise UTF-16.
 func (r *regReader) decode(raw []byte, at Place) string {
-	wide, ascii := true, true // whether they look like UTF-16, like text of single bytes
+	wide, narrow := true, true // whether they look like two bytes for a character, like one
 	for i, c := range raw {
 		if i%2 == 1 && c != 0 {
 			wide = false
 		}
-		if c >= 0x80 {
-			ascii = false
+		if strings.IndexByte("0123456789- \t\x00YNyn", c) < 0 {
+			narrow = false
 		}
 	}
 	if r.ansi {
@@ -592,7 +592,7 @@ func (r *regReader) decode(raw []byte, at Place) string {
 		return b.String()
 	}
 	switch {
-	case ascii && !wide:
+	case narrow && !wide:
 		r.d.note(Finding{Error, "encoding", at, "there is one byte for a character, where files of Version 5.00 have two", "write 35,00 for 5, or make the first line " + headerANSI})
 	case len(raw)%2 == 1:
 		r.d.note(Finding{Error, "encoding", at, fmt.Sprintf("an odd number of bytes, %d: each character has two", len(raw)), "add the 00 that is missing"})
