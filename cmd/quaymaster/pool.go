@@ -142,7 +142,7 @@ func notConverted(d *portpool.Document, findings []portpool.Finding) error {
 		return config.Mistakes{{File: d.Name, Line: d.Key.Line, Column: 1, Message: "the file removes the policy: nothing is left to convert"}}
 	}
 	for _, f := range findings {
-		mistakes = append(mistakes, config.Mistake{File: d.Name, Line: f.Line, Column: max(1, f.Column), Message: f.Message()})
+		mistakes = append(mistakes, f.Mistake(d.Name))
 	}
 	return mistakes
 }

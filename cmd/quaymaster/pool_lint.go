@@ -201,8 +201,8 @@ func (l *lint) printFindings(s show.Screen) {
 		count[f.Severity]++
 		fmt.Fprintf(s, "%s %s\n", signs[f.Severity], show.Clean(l.where(f.Place)+"  "+f.Message()))
 	}
-	errs := count[portpool.Error] + count[portpool.Invalid]
-	fmt.Fprintf(s, "%s, %s\n", show.Count(errs, "error", "errors"), show.Count(count[portpool.Warning], "warning", "warnings"))
+	fmt.Fprintf(s, "\n%s: %s, %s\n", show.Count(len(l.Findings), "finding", "findings"),
+		show.Count(count[portpool.Error]+count[portpool.Invalid], "error", "errors"), show.Count(count[portpool.Warning], "warning", "warnings"))
 }
 
 // lintJSON is what "pool lint -o json" prints.

@@ -216,10 +216,10 @@ func (c *checker) flag(name string, v *Value) bool {
 	if len(v.Text) > 0 {
 		text = v.Text[0].Text
 	}
-	switch text {
-	case "Y", "y":
+	switch fold(text) {
+	case fold(c.d.letter(true)):
 		return true
-	case "N", "n":
+	case fold(c.d.letter(false)):
 		return false
 	}
 	c.add(Invalid, v.Place, "bad-letter", "write Y or N", "%s is %s", name, quote(text))
@@ -359,7 +359,7 @@ func (d *Document) Mistakes(findings []Finding) config.Mistakes {
 	var all config.Mistakes
 	for _, f := range findings {
 		if f.Severity == Invalid {
-			all = append(all, config.Mistake{File: d.Name, Line: f.Line, Column: max(1, f.Column), Message: f.Message()})
+			all = append(all, f.Mistake(d.Name))
 		}
 	}
 	return all

@@ -186,8 +186,8 @@ pool:
 		Name: "p.yaml", Syntax: YAML, Key: Key{Present, at(3, 3)},
 		Ports: Value{Present, at(3, 10), RegMultiSZ, []Entry{
 			{at(3, 11), "5001-5200"}, {at(3, 24), "6000"}, {at(3, 30), "05300"}}},
-		PortsInternetAvailable: Value{Present, at(4, 29), RegSZ, []Entry{{at(4, 29), "N"}}},
-		UseInternetPorts:       Value{Present, at(5, 23), RegSZ, []Entry{{at(5, 23), "Y"}}},
+		PortsInternetAvailable: Value{Present, at(4, 29), RegSZ, []Entry{{at(4, 29), "false"}}},
+		UseInternetPorts:       Value{Present, at(5, 23), RegSZ, []Entry{{at(5, 23), "true"}}},
 	}
 	if diff := cmp.Diff(want, d, cmpopts.IgnoreUnexported(Document{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/quaymaster/quaymaster/internal/config"
 )
 
 // A Finding is something wrong with a policy or with the file that describes it.
@@ -21,6 +23,15 @@ func (f Finding) Message() string {
 		return f.Text
 	}
 	return f.Text + ": " + f.Do
+}
+
+// Mistake returns f as a mistake of the file with the given name.
+func (f Finding) Mistake(name string) config.Mistake {
+	m := config.Mistake{File: name, Line: f.Line, Column: f.Column, Message: f.Message()}
+	if f.Line > 0 && f.Column == 0 {
+		m.Column = 1
+	}
+	return m
 }
 
 // Severity is what a [Finding] comes to.

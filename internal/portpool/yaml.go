@@ -59,11 +59,8 @@ func (s *Settings) document(name string, file *config.File, path string) *Docume
 		if v == nil {
 			return Value{}
 		}
-		at, letter := place(path+"."+name), "N"
-		if *v {
-			letter = "Y"
-		}
-		return Value{Present, at, RegSZ, []Entry{{at, letter}}}
+		at := place(path + "." + name)
+		return Value{Present, at, RegSZ, []Entry{{at, d.letter(*v)}}}
 	}
 	d.PortsInternetAvailable = flag("ports_internet_available", s.PortsInternetAvailable)
 	d.UseInternetPorts = flag("use_internet_ports", s.UseInternetPorts)
