@@ -102,12 +102,13 @@ ERROR_INVALID_PARAMETER; Netlogon logs event 5820. Nothing can be made of it her
 // printValues shows what the file says.
 func (l *lint) printValues(s show.Screen) {
 	t := show.NewTable(show.Column{Head: "where"}, show.Column{Head: "value"}, show.Column{Head: "data", Shrink: true}, show.Column{Head: "meaning", Shrink: true})
-	for _, row := range l.document.Values() {
+	meanings := l.meanings()
+	for i, row := range l.document.Values() {
 		var data []string
 		for _, e := range row.Text {
 			data = append(data, e.Text)
 		}
-		meaning := l.meaning(row.Name)
+		meaning := meanings[i]
 		switch row.State {
 		case portpool.Absent:
 			meaning = "missing"
@@ -119,23 +120,21 @@ func (l *lint) printValues(s show.Screen) {
 	t.Print(s)
 }
 
-// meaning returns what a value of the policy means.
-func (l *lint) meaning(name string) string {
+// meanings returns what each value of a valid policy means.
+func (l *lint) meanings() (meanings [3]string) {
 	p := l.Policy
 	if p == nil {
-		return ""
+		return meanings
 	}
 	list, other := "intranet", "Internet"
 	if p.PortsInternetAvailable {
 		list, other = other, list
 	}
-	switch name {
-	case l.document.Values()[0].Name:
-		return show.Count(p.List().Len(), "port", "ports")
-	case l.document.Values()[1].Name:
-		return fmt.Sprintf("the list is the %s pool; every other port is the %s pool", list, other)
+	return [3]string{
+		show.Count(p.List().Len(), "port", "ports"),
+		fmt.Sprintf("the list is the %s pool; every other port is the %s pool", list, other),
+		fmt.Sprintf("servers that state no preference get the %s pool", poolName(p.Choose(portpool.Default))),
 	}
-	return fmt.Sprintf("servers that state no preference get the %s pool", poolName(p.Choose(portpool.Default)))
 }
 
 func poolName(of portpool.Preference) string {

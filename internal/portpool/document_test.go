@@ -212,8 +212,8 @@ func TestYAMLMistakes(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"":         "warning no-policy 0: no policy here: the file has no key pool: write one as quaymaster pool convert --to yaml does\n",
-		"pool:\n":  "warning no-policy 0: no policy here: the file has no key pool: write one as quaymaster pool convert --to yaml does\n",
+		"":         "warning no-policy 0: no policy here: the file has no key pool: write one as quaymaster pool convert FILE --to yaml does\n",
+		"pool:\n":  "warning no-policy 0: no policy here: the file has no key pool: write one as quaymaster pool convert FILE --to yaml does\n",
 		"pool: {}": "invalid missing-value 1: ports is missing, and the policy needs all three values: add it, or remove the whole key\ninvalid missing-value 1: ports_internet_available is missing, and the policy needs all three values: add it, or remove the whole key\ninvalid missing-value 1: use_internet_ports is missing, and the policy needs all three values: add it, or remove the whole key\n",
 		"pool: {ports: [], ports_internet_available: true, use_internet_ports: true}":          "invalid no-ports 1: ports lists no port: list ports or ranges, or remove the whole key\n",
 		"pool: {ports: [5020-5000], ports_internet_available: true, use_internet_ports: true}": "invalid bad-string 1: string 1 of ports, \"5020-5000\", is reversed: write 5000-5020\n",

@@ -109,14 +109,14 @@ func (c *checker) numbers(p *Policy, known *catalog.Catalog) {
 func (c *checker) ranges(p *Policy, host *Host) {
 	usable := p.List().Intersect(unprivileged)
 	if both := usable.Intersect(windows); !both.IsEmpty() {
-		c.add(Warning, c.d.Ports.Place, "dynamic-range", "exclude it there (quaymaster pool convert --to netsh)",
+		c.add(Warning, c.d.Ports.Place, "dynamic-range", "exclude it there (quaymaster pool convert FILE --to netsh)",
 			"Windows 2008 and later give %v to outgoing connections too, as part of %v", both, windows)
 	}
 	if host == nil {
 		return
 	}
 	if both := usable.Intersect(host.outgoing()); !both.IsEmpty() {
-		c.add(Warning, c.d.Ports.Place, "local-range", "reserve it here (quaymaster pool convert --to sysctl)",
+		c.add(Warning, c.d.Ports.Place, "local-range", "reserve it here (quaymaster pool convert FILE --to sysctl)",
 			"this host gives %v to outgoing connections too, as part of %v (ip_local_port_range)", both, host.Local)
 	}
 }

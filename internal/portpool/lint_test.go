@@ -45,13 +45,13 @@ warning services 4: services listen by convention on ports of the list, 5040 (WD
 		{"well-known ports", regFile("0", "80", "1000-1023", "5100-5300"), defaults,
 			"error below-1024 4: 0,80,1000-1023 is below 1024, where no pool reaches: list ports above 5000\n"},
 		{"where Windows takes ports from", regFile("50000-50199"), nil,
-			"warning dynamic-range 4: Windows 2008 and later give 50000-50199 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert --to netsh)\n"},
+			"warning dynamic-range 4: Windows 2008 and later give 50000-50199 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert FILE --to netsh)\n"},
 		{"where this host does too", regFile("50000-50199"), defaults,
-			`warning dynamic-range 4: Windows 2008 and later give 50000-50199 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert --to netsh)
-warning local-range 4: this host gives 50000-50199 to outgoing connections too, as part of 32768-60999 (ip_local_port_range): reserve it here (quaymaster pool convert --to sysctl)
+			`warning dynamic-range 4: Windows 2008 and later give 50000-50199 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert FILE --to netsh)
+warning local-range 4: this host gives 50000-50199 to outgoing connections too, as part of 32768-60999 (ip_local_port_range): reserve it here (quaymaster pool convert FILE --to sysctl)
 `},
 		{"reserved in part", regFile("40000-40199"), &Host{defaults.Local, portset.Of(portset.Range{First: 40000, Last: 40099})},
-			"warning local-range 4: this host gives 40100-40199 to outgoing connections too, as part of 32768-60999 (ip_local_port_range): reserve it here (quaymaster pool convert --to sysctl)\n"},
+			"warning local-range 4: this host gives 40100-40199 to outgoing connections too, as part of 32768-60999 (ip_local_port_range): reserve it here (quaymaster pool convert FILE --to sysctl)\n"},
 		{"reserved", regFile("40000-40199"), &Host{defaults.Local, portset.Of(portset.Range{First: 40000, Last: 40199})}, ""},
 		{"pins and services", regFile("20000-30000"), defaults,
 			"warning pins 4: services are often pinned to ports of the list, 20048 (NFS mountd), 24158 (WMI): leave them out, since fixed ports lie outside the list\n"},
@@ -64,7 +64,7 @@ warning services 4: services listen by convention on ports of the list, 1688 (sp
 warning up-to-5000 4: 1024-5000 lies at 5000 or below, where other programs may be and, up to Windows 2003, outgoing connections are: list ports above 5000
 warning pins 4: services are often pinned to ports of the list, 2020 (NFS statd), 2049 (NFS nfsd), 3389 (Remote Desktop listener), 5722 (DFS Replication), 6001 (Exchange 2000/2003/2007 Information Store), 6002 (Exchange 2000/2003/2007 Information Store), 6004 (Exchange 2000/2003/2007 Information Store), 20048 (NFS mountd), and 6 more: leave them out, since fixed ports lie outside the list
 warning services 4: services listen by convention on ports of the list, 1688 (sppsvc/SppExtComObj), 2101 (MSMQ DS), 2103 (MSMQ), 2105 (MSMQ), 3388 (TSGateway), 5040 (WDSServer): leave them out
-warning dynamic-range 4: Windows 2008 and later give 49152-65535 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert --to netsh)
+warning dynamic-range 4: Windows 2008 and later give 49152-65535 to outgoing connections too, as part of 49152-65535: exclude it there (quaymaster pool convert FILE --to netsh)
 ` + fmt.Sprintf(outside, "N", "Y")},
 		{"invalid, of which no more is said", lettered("N", "Y", "80", "x"), defaults,
 			"invalid bad-string 4: string 2 of Ports, \"x\", is no port or range: write a port such as 5000 or a range such as 5000-5020\n"},

@@ -34,14 +34,15 @@ func parseYAML(name string, text []byte) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Pool.document(name, file, "$.pool"), nil
+	return f.Pool.Document(name, file, "$.pool"), nil
 }
 
-// document returns the document that s is, which stood in file at path.
-func (s *Settings) document(name string, file *config.File, path string) *Document {
+// Document returns the document that s is, which stood in the file with the given name at
+// path, as [config.File.Mistake] has it. A nil s is no policy.
+func (s *Settings) Document(name string, file *config.File, path string) *Document {
 	d := &Document{Name: name, Syntax: YAML}
 	if s == nil {
-		d.note(Finding{Warning, "no-policy", Place{}, "no policy here: the file has no key pool", "write one as quaymaster pool convert --to yaml does"})
+		d.note(Finding{Warning, "no-policy", Place{}, "no policy here: the file has no key pool", "write one as quaymaster pool convert FILE --to yaml does"})
 		return d
 	}
 	place := func(path string) Place {
