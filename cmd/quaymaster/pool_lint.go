@@ -114,6 +114,10 @@ func (l *lint) printValues(s show.Screen) {
 			meaning = "missing"
 		case portpool.Removed:
 			meaning = "removed"
+		default:
+			if l.Invalid && l.document.Syntax == portpool.Reg { // which may be what is wrong
+				meaning = row.Type.String()
+			}
 		}
 		t.Add(l.where(row.Place), row.Name, strings.Join(data, " "), meaning)
 	}
