@@ -101,7 +101,7 @@ ERROR_INVALID_PARAMETER; Netlogon logs event 5820. Nothing can be made of it her
 
 // printValues shows what the file says.
 func (l *lint) printValues(s show.Screen) {
-	t := show.NewTable(show.Column{Head: "where"}, show.Column{Head: "value"}, show.Column{Head: "data", Shrink: true}, show.Column{Head: "meaning", Shrink: true})
+	t := show.NewTable(show.Column{Head: "where"}, show.Column{Head: "value"}, show.Column{Head: "data", Shrink: true}, show.Column{Head: "meaning"})
 	meanings := l.meanings()
 	for i, row := range l.document.Values() {
 		var data []string
@@ -150,7 +150,7 @@ func poolName(of portpool.Preference) string {
 
 // printServers shows which servers get which ports.
 func (l *lint) printServers(s show.Screen) {
-	columns := []show.Column{{Head: "servers"}, {Head: "get"}, {Head: "Windows 2008 and later", Shrink: true}, {Head: "Windows 2000 to 2003", Shrink: true}}
+	columns := []show.Column{{Head: "servers"}, {Head: "get"}, {Head: "Windows 2008+", Shrink: true}, {Head: "Windows 2003", Shrink: true}}
 	if l.host != nil {
 		columns = append(columns, show.Column{Head: "this host", Shrink: true})
 	}
