@@ -92,23 +92,33 @@ func compatible(has, asked dcerpc.Syntax) bool {
 func (s *session) call(c *transport.Call, h dcerpc.Header, q dcerpc.Request, b []byte) []byte {
 	m := s.mapper
 	m.stats.calls.Add(1)
-	iface := s.bound(q.ContextID)
-	switch {
-	case iface == nil:
-		return s.fault(b, h, q.ContextID, dcerpc.StatusUnkIf)
-	case int(q.Opnum) >= len(iface.operations):
-		return s.fault(b, h, q.ContextID, dcerpc.StatusOpRngError)
-	}
 	call := m.calls.get()
 	defer m.calls.put(call)
 	call.Call, call.Request, call.header, call.session = c, q, h, s
-	stub, status := iface.operations[q.Opnum](m, call, call.stub)
-	if status != 0 {
+	status := call.perform()
+	switch {
+	case h.Flags&dcerpc.Maybe != 0: // nobody waits for an answer, not even for a fault
+		m.stats.failed(status)
+		return nil
+	case status != 0:
 		return s.fault(b, h, q.ContextID, status)
 	}
-	call.stub = stub
-	if h.Flags&dcerpc.Maybe != 0 { // nobody waits for an answer
-		return nil
+	return dcerpc.AppendResponse(b, reply(h), dcerpc.Response{ContextID: q.ContextID, Stub: call.stub}, s.maxFrag)
+}
+
+// perform does what is called, and leaves the results in the stub; or it returns
+// the status of a fault.
+func (c *dceCall) perform() dcerpc.Status {
+	iface := c.session.bound(c.ContextID)
+	switch {
+	case iface == nil:
+		return dcerpc.StatusUnkIf
+	case int(c.Opnum) >= len(iface.operations):
+		return dcerpc.StatusOpRngError
 	}
-	return dcerpc.AppendResponse(b, reply(h), dcerpc.Response{ContextID: q.ContextID, Stub: stub}, s.maxFrag)
+	stub, status := iface.operations[c.Opnum](c.session.mapper, c, c.stub)
+	if status == 0 {
+		c.stub = stub
+	}
+	return status
 }

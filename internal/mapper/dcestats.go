@@ -15,20 +15,26 @@ type dceStats struct {
 	assembling                   atomic.Int64 // bytes of calls that are not complete
 }
 
-func (s *dceStats) fault(status dcerpc.Status) {
-	if status == dcerpc.StatusAccessDenied {
+// failed counts a call that ended with a status; 0 is none that failed.
+func (s *dceStats) failed(status dcerpc.Status) {
+	switch status {
+	case 0:
+	case dcerpc.StatusAccessDenied:
 		s.denied.Add(1)
-		return
+	default:
+		s.faults.Add(1)
 	}
-	s.faults.Add(1)
 }
 
-func (s *dceStats) lookup(status epm.Status) {
-	if status == epm.StatusNotRegistered {
+// lookup counts an answer that told so many towers: the last part of a dump has
+// some beside its "not registered".
+func (s *dceStats) lookup(towers int, status epm.Status) {
+	switch {
+	case towers > 0:
+		s.found.Add(1)
+	case status == epm.StatusNotRegistered:
 		s.notFound.Add(1)
-		return
 	}
-	s.found.Add(1)
 }
 
 // DCECounts says how often things happened since the endpoint mapper was made.

@@ -60,7 +60,7 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	default:
 		c.session.group.close(q.Handle)
 	}
-	m.stats.lookup(reply.Status)
+	m.stats.lookup(n, reply.Status)
 	return reply.Append(b, c.label()), 0
 }
 
@@ -116,7 +116,7 @@ func (m *DCE) lookup(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	if reply.Handle.IsNil() {
 		c.session.group.close(q.Handle)
 	}
-	m.stats.lookup(reply.Status)
+	m.stats.lookup(len(reply.Entries), reply.Status)
 	return reply.Append(b, c.label()), 0
 }
 

@@ -58,9 +58,11 @@ func (s *session) Answer(c *transport.Call, buf []byte) transport.Reply {
 		return s.bind(c, h, buf)
 	case dcerpc.PTypeAlterContext:
 		return s.alterContext(c, h, buf)
-	case dcerpc.PTypeCoCancel, dcerpc.PTypeOrphaned:
+	case dcerpc.PTypeOrphaned: // the rest of the call does not come
 		s.calls.Drop(h.CallID)
 		s.account()
+		return transport.Reply{}
+	case dcerpc.PTypeCoCancel: // the rest comes and is answered: no call takes long enough to be cancelled
 		return transport.Reply{}
 	}
 	// Among them the third leg of an authentication that was refused.
@@ -71,7 +73,9 @@ func (s *session) Answer(c *transport.Call, buf []byte) transport.Reply {
 // answer if there is one.
 func (s *session) broken(answer []byte) transport.Reply {
 	s.mapper.stats.broken.Add(1)
-	return transport.Reply{Head: answer, Close: true}
+	r := s.sent(answer)
+	r.Close = true
+	return r
 }
 
 // reply returns the header of answers: in the client's byte order, and else as
@@ -87,33 +91,34 @@ func reply(h dcerpc.Header) dcerpc.Header {
 
 // fault appends a fault.
 func (s *session) fault(b []byte, h dcerpc.Header, context uint16, status dcerpc.Status) []byte {
-	s.mapper.stats.fault(status)
+	s.mapper.stats.failed(status)
 	return dcerpc.AppendFault(b, reply(h), dcerpc.Fault{ContextID: context, Status: status})
 }
+
+// versions are those of the protocol that are spoken here.
+var versions = []dcerpc.ProtocolVersion{{Major: dcerpc.Version, Minor: 0}, {Major: dcerpc.Version, Minor: 1}}
 
 // nak appends a bind_nak.
 func (s *session) nak(b []byte, h dcerpc.Header, reason dcerpc.RejectReason) []byte {
 	s.mapper.stats.naks.Add(1)
-	return dcerpc.AppendBindNak(b, reply(h), dcerpc.BindNak{Reason: reason})
+	return dcerpc.AppendBindNak(b, reply(h), dcerpc.BindNak{Reason: reason, Versions: versions})
 }
 
 // bind answers the first PDU of a connection. Who wants to be authenticated is told
-// that nobody can be: a client may bind again without.
+// that nobody can be: a client may bind again without. What is no bind is refused for
+// the reason of protocol errors (MS-RPCE, section 2.2.2.5).
 func (s *session) bind(c *transport.Call, h dcerpc.Header, buf []byte) transport.Reply {
 	m, err := dcerpc.ParseBind(h, c.Message)
 	switch {
-	case s.group != nil, !h.Flags.Whole():
-		return s.broken(s.fault(buf, h, 0, dcerpc.StatusProtoError))
-	case err != nil, len(m.Contexts) == 0:
+	case s.group != nil:
 		return s.broken(s.nak(buf, h, dcerpc.RejectReasonNotSpecified))
+	case err != nil, len(m.Contexts) == 0, !h.Flags.Whole():
+		return s.broken(s.nak(buf, h, dcerpc.RejectProtocolVersionNotSupported))
 	case h.AuthLength > 0:
-		return transport.Reply{Head: s.nak(buf, h, dcerpc.RejectAuthenticationTypeNotRecognized)}
+		return s.sent(s.nak(buf, h, dcerpc.RejectAuthenticationTypeNotRecognized))
 	}
 	s.group = s.mapper.groups.join(m.AssocGroup, c.Client.Addr())
-	if s.group == nil {
-		return s.broken(s.nak(buf, h, dcerpc.RejectLocalLimitExceeded))
-	}
-	s.maxFrag = min(m.MaxRecvFrag, maxFrag)
+	s.maxFrag = max(dcerpc.MustRecvFragSize, min(m.MaxRecvFrag, maxFrag))
 	ack := s.accept(&m, true)
 	ack.SecondaryAddr = secondaryAddr(c)
 	return s.sent(dcerpc.AppendBindAck(buf, reply(h), ack))
@@ -209,16 +214,22 @@ func (s *session) request(c *transport.Call, h dcerpc.Header, buf []byte) transp
 	if full := s.account(); err == nil && full != nil {
 		err = full
 	}
-	var wrong *dcerpc.AssembleError
 	switch {
-	case errors.As(err, &wrong):
-		return s.broken(s.fault(buf, h, m.ContextID, wrong.Status))
 	case err != nil:
-		return s.broken(s.fault(buf, h, m.ContextID, dcerpc.StatusServerTooBusy))
+		return s.broken(s.fault(buf, h, m.ContextID, statusOfFragment(err)))
 	case !ok:
 		return transport.Reply{}
 	}
 	return s.sent(s.call(c, h, whole, buf))
+}
+
+// statusOfFragment returns the status that a fragment is refused with.
+func statusOfFragment(err error) dcerpc.Status {
+	var wrong *dcerpc.AssembleError
+	if errors.As(err, &wrong) {
+		return wrong.Status
+	}
+	return dcerpc.StatusServerTooBusy
 }
 
 // account counts what calls that are not complete take.
