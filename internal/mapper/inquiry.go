@@ -218,7 +218,8 @@ func (m *DCE) here(c *transport.Call) netip.Addr {
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // splitPipe returns the host, if there is one, and the name of a pipe: of
-// \\FS1\pipe\winreg that is FS1 and \pipe\winreg. joinPipe is the way back.
+// \\FS1\pipe\winreg that is FS1 and \pipe\winreg. joinPipe is the way back; what
+// cannot be a pipe stays alone, for [endpoint.Endpoint.Validate] to refuse.
 func splitPipe(path string) (host, pipe string) {
 	rest, ok := strings.CutPrefix(path, `\\`)
 	if i := strings.IndexByte(rest, '\\'); ok && i > 0 {
@@ -228,7 +229,7 @@ func splitPipe(path string) (host, pipe string) {
 }
 
 func joinPipe(host, pipe string) string {
-	if host = strings.TrimPrefix(host, `\\`); host != "" {
+	if host = strings.TrimPrefix(host, `\\`); host != "" && strings.HasPrefix(pipe, `\`) {
 		return `\\` + host + pipe
 	}
 	return pipe
