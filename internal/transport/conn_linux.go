@@ -32,6 +32,7 @@ type conn struct {
 	body    []byte // shared, after out
 	pending []byte
 	watched uint32 // what the poll watches for; 0: it does not
+	last    bool   // it is the last answer
 }
 
 // blocked tells whether something must be written before more is read.
@@ -101,8 +102,11 @@ const (
 	maxTurn = 512 << 10 // bytes written
 )
 
-// errHandler ends a connection because its handler said so.
-var errHandler = errors.New("the message cannot be answered")
+// Errors that end a connection because its handler said so.
+var (
+	errHandler = errors.New("the message cannot be answered")
+	errLast    = errors.New("the last answer was given") // it must arrive, so the connection is not broken off
+)
 
 // turn does what can be done on a connection now, and has the poll watch for the rest.
 func (l *loop) turn(c *conn) {
@@ -120,7 +124,7 @@ func (l *loop) serve(c *conn) (open bool) {
 		err = l.account(c)
 	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case err == io.EOF, err == errLast:
 		l.end(c)
 	case err != nil:
 		l.fail(c, err)
@@ -191,6 +195,9 @@ func (t *turn) resume() error {
 	if err := t.send(t.conn.out, t.body); err != nil || t.blocked() {
 		return err
 	}
+	if t.last {
+		return errLast
+	}
 	pending := t.pending
 	t.pending = nil
 	if !t.began.IsZero() {
@@ -239,13 +246,25 @@ func (t *turn) reply() error {
 		t.loop.out = r.Head
 		t.server.Framing.end(t.loop.out[start:], len(r.Head)-len(buf)+len(r.Body))
 	}
-	if r.Close {
+	switch {
+	case r.Close && r.Head == nil:
 		return errors.Join(t.flush(nil), errHandler)
+	case r.Close:
+		return t.finish(r.Body)
 	}
 	if len(r.Body) > 0 || len(t.loop.out) > maxOut/2 {
 		return t.flush(r.Body)
 	}
 	return nil
+}
+
+// finish sends the last answers, and ends the connection when the client has taken them.
+func (t *turn) finish(body []byte) error {
+	t.last = true
+	if err := t.flush(body); err != nil || t.blocked() {
+		return err
+	}
+	return errLast
 }
 
 // flush sends the collected answers and body.

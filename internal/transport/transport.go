@@ -70,7 +70,7 @@ type socket interface {
 type Reply struct {
 	Head  []byte // appended to the buffer that the handler was given; nil: no answer
 	Body  []byte // shared and never changed; may be nil
-	Close bool   // a connection ends after this
+	Close bool   // a connection ends after this: at once if there is no answer, else when it is sent
 }
 
 // A Handler answers calls. Answer may be called from several goroutines.
