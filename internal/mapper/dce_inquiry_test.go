@@ -58,7 +58,7 @@ var objectTable = map[ndr.UUID]string{
 func ofA(row string) bool { return row[0] == 'A' }
 
 func hasVersion(row, versions string) bool {
-	return slices.Contains(strings.Fields(versions), strings.Trim(row[1:], "XY/udphtcp"))
+	return slices.Contains(strings.Fields(versions), strings.Trim(row[1:], "XY/udphtc"))
 }
 
 func parseVersion(t testing.TB, text string) dcerpc.Syntax {

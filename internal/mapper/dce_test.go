@@ -199,17 +199,6 @@ func (c *dceClient) bindWith(b dcerpc.Bind) dcerpc.BindAck {
 	return ack
 }
 
-func (c *dceClient) alter(contexts ...dcerpc.Context) dcerpc.BindAck {
-	c.t.Helper()
-	b := dcerpc.Bind{MaxXmitFrag: c.maxFrag, MaxRecvFrag: c.maxFrag, AssocGroup: c.ack.AssocGroup, Contexts: contexts}
-	h, pdu := c.one(c.exchange(dcerpc.AppendAlterContext(nil, c.header(), b)), dcerpc.PTypeAlterContextResp)
-	ack, err := dcerpc.ParseBindAck(h, pdu)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return ack
-}
-
 // one is an answer of one PDU, to the last call.
 func (c *dceClient) one(answer []byte, want dcerpc.PType) (dcerpc.Header, []byte) {
 	c.t.Helper()
