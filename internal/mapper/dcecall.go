@@ -27,8 +27,12 @@ type dceCall struct {
 // label returns how results are written.
 func (c *dceCall) label() ndr.Label { return reply(c.header).Label }
 
-// maxKept is the largest results whose memory is used again.
-const maxKept = 64 << 10
+// What is used again at most: as much as an answer of epm.MaxEntries takes, and the
+// rows of an interface that has about as many.
+const (
+	maxKept     = 128 << 10 // bytes of results
+	maxKeptRows = 1 << 10
+)
 
 // dceCalls keep the memory of calls.
 type dceCalls struct{ pool sync.Pool }
@@ -43,7 +47,10 @@ func (p *dceCalls) get() *dceCall {
 // put takes a call back, and keeps nothing that it led to.
 func (p *dceCalls) put(c *dceCall) {
 	if cap(c.stub) > maxKept {
-		return
+		c.stub = nil
+	}
+	if cap(c.rows) > maxKeptRows {
+		c.rows = nil
 	}
 	clear(c.rows)
 	clear(c.towers)
