@@ -227,7 +227,7 @@ func TestHandleIsKept(t *testing.T) {
 	if r := c.lookup(epm.Lookup{Handle: h}); !r.Handle.IsNil() || r.Status != 0 {
 		t.Errorf("at most 0: %+v", r)
 	}
-	if n := len(m.only(t).handles); n != 0 {
+	if n := handlesOf(t, m); n != 0 {
 		t.Errorf("%d handles are left", n)
 	}
 }
@@ -244,7 +244,7 @@ func TestEviction(t *testing.T) {
 	}
 	c.lookup(epm.Lookup{MaxEntries: 1, Handle: handles[0]}) // it becomes the youngest
 	c.find(mapA(ndr.Handle{}, 1))
-	if n := len(m.only(t).handles); n != maxHandles {
+	if n := handlesOf(t, m); n != maxHandles {
 		t.Errorf("%d handles, want %d", n, maxHandles)
 	}
 	for i, h := range handles {

@@ -363,25 +363,28 @@ func TestDumpEnds(t *testing.T) {
 			if got := c.parts(tt.most); !slices.Equal(got, want) {
 				t.Errorf("%d rows, %d at a time, as Windows %v: %v, want %v", tt.rows, tt.most, way, got, want)
 			}
-			if n := len(m.only(t).handles); n != 0 {
+			if n := handlesOf(t, m); n != 0 {
 				t.Errorf("%d rows, %d at a time: %d handles are left", tt.rows, tt.most, n)
 			}
 		}
 	}
 }
 
-// only returns the one group that there is.
-func (m *DCE) only(t testing.TB) *group {
+// handlesOf returns how many handles the one group that there is has.
+func handlesOf(t testing.TB, m *DCE) int {
 	t.Helper()
 	m.groups.mu.Lock()
 	defer m.groups.mu.Unlock()
 	if len(m.groups.byID) != 1 {
 		t.Fatalf("%d groups, want 1", len(m.groups.byID))
 	}
+	n := 0
 	for _, g := range m.groups.byID {
-		return g
+		g.mu.Lock()
+		n += len(g.handles)
+		g.mu.Unlock()
 	}
-	return nil
+	return n
 }
 
 // insertMany registers n rows of interface A, at ports from 2000 on.

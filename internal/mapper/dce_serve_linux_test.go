@@ -344,7 +344,7 @@ func TestHandlesServed(t *testing.T) {
 	if more := heap() - before; more > most {
 		t.Errorf("after %d handles %d bytes more are in use, want at most %d", 2*calls, more, most)
 	}
-	if n := len(m.only(t).handles); n != maxHandles {
+	if n := handlesOf(t, m); n != maxHandles {
 		t.Errorf("%d handles, want %d", n, maxHandles)
 	}
 }

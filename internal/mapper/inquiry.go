@@ -120,13 +120,17 @@ func (m *DCE) lookup(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	return reply.Append(b, c.label()), 0
 }
 
+// byInterface tells whether an ept_lookup is for the rows of one interface.
+func (q *inquiry) byInterface() bool {
+	return q.by == epm.InquiryByInterface || q.by == epm.InquiryByBoth
+}
+
 // check returns the status that an inquiry is refused with, or 0.
 func (q *inquiry) check() epm.Status {
-	byInterface := q.by == epm.InquiryByInterface || q.by == epm.InquiryByBoth
 	switch {
 	case q.by > epm.InquiryByBoth:
 		return epm.StatusInvalidInquiryType
-	case byInterface && (q.versions < epm.VersAll || q.versions > epm.VersUpTo):
+	case q.byInterface() && (q.versions < epm.VersAll || q.versions > epm.VersUpTo):
 		return epm.StatusInvalidVersOption
 	}
 	return 0
@@ -135,10 +139,12 @@ func (q *inquiry) check() epm.Status {
 // page adds the next entries to the call's, at most so many, and tells whether there
 // are more after them.
 func (m *DCE) page(c *dceCall, at *cursor, most int) (more bool) {
-	rows := m.rows.get()
-	if at.by == epm.InquiryByInterface || at.by == epm.InquiryByBoth {
+	var rows []registry.Ordered
+	if at.byInterface() {
 		c.rows = m.Registry.AppendFamily(c.rows, at.asked.UUID, at.wants)
 		rows = c.rows
+	} else {
+		rows = m.rows.get()
 	}
 	for _, r := range rows[sort.Search(len(rows), func(i int) bool { return rows[i].Order > at.last }):] {
 		switch {
