@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -75,5 +76,56 @@ func TestHeld(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil || s.held.Load() != 0 {
 		t.Errorf("Serve = %v, %d bytes held at the end", err, s.held.Load())
+	}
+}
+
+// A counted session answers with what it is told to, and counts its end.
+type counted struct {
+	Handler
+	ends *atomic.Int32
+}
+
+func (c counted) End() { c.ends.Add(1) }
+
+// TestOverdueSessions: a connection that takes too long ends its session once,
+// whatever it is that does: a call, a part of one, or an answer, be it the last.
+func TestOverdueSessions(t *testing.T) {
+	const soon, never = 50 * time.Millisecond, time.Hour
+	big := make([]byte, 16<<20)
+	header := dcerpc.Header{Version: dcerpc.Version, Label: ndr.LittleEndian, FragLength: dcerpc.HeaderSize}.Append(nil)
+	for _, tt := range []struct {
+		name string
+		lim  limits
+		send []byte
+		last bool
+	}{
+		{"nothing comes", limits{idle: soon, write: never, record: never}, nil, false},
+		{"half a header", limits{idle: never, write: never, record: soon}, header[:9], false},
+		{"an answer is not taken", limits{idle: never, write: soon, record: never}, header, false},
+		{"the last answer is not taken", limits{idle: never, write: soon, record: never}, header, true},
+	} {
+		var ends atomic.Int32
+		tt.lim.sweep = 10 * time.Millisecond
+		s := StreamServer{Framing: PDUs, limits: tt.lim, Sessions: func() Session {
+			return counted{handlerFunc(func(c *Call, buf []byte) Reply {
+				return Reply{Head: append(buf, c.Message...), Body: big, Close: tt.last}
+			}), &ends}
+		}}
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, ln) }()
+		conn := dialTo(t, ln.Addr().String())
+		if _, err := conn.Write(tt.send); err != nil {
+			t.Fatal(err)
+		}
+		nstest.WaitFor(t, tt.name+": the session's end", 20*time.Second, func() bool { return ends.Load() > 0 })
+		cancel()
+		if err := <-ended; err != nil || ends.Load() != 1 || s.held.Load() != 0 {
+			t.Errorf("%s: Serve = %v, the session ended %d times, %d bytes are held", tt.name, err, ends.Load(), s.held.Load())
+		}
 	}
 }
