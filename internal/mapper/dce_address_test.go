@@ -48,20 +48,32 @@ func TestAddress(t *testing.T) {
 				setup.insert(entry(ndr.UUID{}, tower, ""))
 			}
 			want := map[epm.ProtSeq][]epm.Tower{
-				epm.TCP:  {tcpTower(a, "127.0.0.1", 2004), tcpTower(a, "203.0.113.9", 2003), tcpTower(a, "10.99.0.1", 2002), tcpTower(a, tt.want, 2001)},
+				// Those of this host first: many clients call the first port on the host that they asked.
+				epm.TCP:  {tcpTower(a, "127.0.0.1", 2004), tcpTower(a, "10.99.0.1", 2002), tcpTower(a, tt.want, 2001), tcpTower(a, "203.0.113.9", 2003)},
 				epm.UDP:  {ipTower(epm.UDP, a, tt.want, 2005)},
-				epm.HTTP: {ipTower(epm.HTTP, a, "203.0.113.9", 2007), ipTower(epm.HTTP, a, tt.want, 2006)},
+				epm.HTTP: {ipTower(epm.HTTP, a, tt.want, 2006), ipTower(epm.HTTP, a, "203.0.113.9", 2007)},
 				epm.NP:   {named(epm.NP, `\pipe\srvsvc`, "FS2"), named(epm.NP, `\pipe\winreg`, "FS1"), named(epm.NP, `\pipe\winreg`, "")},
 				epm.LRPC: {named(epm.LRPC, "rpcd_mdssvc", "")},
 			}
 			c := newClient(t, dceLine(t, m, tt.w).send, label, 0)
-			var all []epm.Entry
 			for _, p := range []epm.ProtSeq{epm.TCP, epm.UDP, epm.HTTP, epm.NP, epm.LRPC} {
 				got := c.find(epm.Map{Tower: asking(p, a), MaxTowers: 10})
 				checkTowers(t, fmt.Sprintf("%v, %s, %s", tt.w, name, p), got.Towers, want[p])
+
+				// One by one they come in the same order.
+				one := epm.Map{Tower: asking(p, a), MaxTowers: 1}
 				for i := range want[p] {
-					all = append(all, epm.Entry{Tower: want[p][len(want[p])-1-i]})
+					got := c.find(one)
+					checkTowers(t, fmt.Sprintf("%v, %s, %s: part %d", tt.w, name, p, i), got.Towers, want[p][i:i+1])
+					one.Handle = got.Handle
 				}
+			}
+			var all []epm.Entry // oldest first, wherever they are
+			for _, tower := range []epm.Tower{
+				want[epm.TCP][2], want[epm.TCP][1], want[epm.TCP][3], want[epm.TCP][0], want[epm.UDP][0], want[epm.HTTP][0], want[epm.HTTP][1],
+				want[epm.NP][2], want[epm.NP][1], want[epm.NP][0], want[epm.LRPC][0],
+			} {
+				all = append(all, epm.Entry{Tower: tower})
 			}
 			checkEntries(t, fmt.Sprintf("%v, %s: lookup", tt.w, name), c.lookup(epm.Lookup{MaxEntries: 500}).Entries, all)
 			if port := c.ack.SecondaryAddr; port != "135" && (tt.w.netid != rpcbind.Local || port != "epmapper") {

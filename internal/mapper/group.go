@@ -61,7 +61,7 @@ type cursor struct {
 	handle ndr.UUID
 	op     epm.Op
 	inquiry
-	last uint64 // order of the row that was told last
+	last uint64 // order of the row that was told last, of ept_map its rank
 }
 
 // maxHandles is how many handles a group can have. Few clients give theirs back,

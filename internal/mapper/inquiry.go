@@ -1,7 +1,9 @@
 package mapper
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 
@@ -23,8 +25,8 @@ type inquiry struct {
 	versions epm.VersOption // of ept_lookup
 }
 
-// find is ept_map: the towers of servers that can be called as the client asks, the
-// youngest first (MS-RPCE, section 2.2.1.2.5).
+// find is ept_map: the towers of servers that can be called as the client asks, those
+// of this host first, and the youngest first (MS-RPCE, section 2.2.1.2.5).
 func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	q, err := epm.ParseMap(c.Stub, c.header.Label)
 	if err != nil {
@@ -41,14 +43,15 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 		}
 	}
 	rows := m.serving(c, &at)
+	slices.SortFunc(rows, func(a, b registry.Ordered) int { return cmp.Compare(m.rank(&a), m.rank(&b)) })
 	if at.last != 0 {
-		rows = rows[:sort.Search(len(rows), func(i int) bool { return rows[i].Order >= at.last })]
+		rows = rows[:sort.Search(len(rows), func(i int) bool { return m.rank(&rows[i]) >= at.last })]
 	}
 	n := int(min(q.MaxTowers, epm.MaxEntries, uint32(len(rows))))
 	for i := range n {
 		r := &rows[len(rows)-1-i]
 		c.towers = append(c.towers, m.tower(r.Registration, c.Call))
-		at.last = r.Order
+		at.last = m.rank(r)
 	}
 	reply := epm.MapReply{Max: q.MaxTowers, Towers: c.towers}
 	switch {
@@ -62,6 +65,17 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	}
 	m.stats.lookup(n, reply.Status)
 	return reply.Append(b, c.label()), 0
+}
+
+// rank orders rows for ept_map, whose last comes first: by age, and those of other
+// hosts before. Many clients take the first port that they are told, and call it on
+// the host that they have asked.
+func (m *DCE) rank(r *registry.Ordered) uint64 {
+	const here = 1 << 63 // above every order
+	if a := r.Addr.Addr(); a.IsValid() && !a.IsUnspecified() && !m.Addresses.Ours(a) {
+		return r.Order
+	}
+	return r.Order | here
 }
 
 // serving returns the rows that an ept_map asks for, oldest first: those of the
