@@ -418,7 +418,7 @@ func TestDCECounters(t *testing.T) {
 	if _, err := bindDCE(conn); err == nil { // a second bind
 		t.Error("bound twice")
 	}
-	count("calls 5, found 2, not_found 1, denied 1, faults 2, bind_refused 1, broken 1")
+	count("calls 5, found 2, not_found 1, denied 1, faults 1, bind_refused 2, broken 1")
 	r.stop(t)
 }
 
