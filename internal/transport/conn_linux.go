@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ type conn struct {
 	session  Session // the handler, if it is the connection's own; else nil
 	messages reader
 	held     int       // bytes that messages keeps, as the server counts them
+	unsent   int       // the same of answers, and of what waits behind them
 	began    time.Time // when the call that is not complete began; zero if there is none
 	moved    time.Time // when bytes last went either way
 
@@ -98,9 +100,12 @@ func (c *conn) overdue(now time.Time, l limits) error {
 
 // Bounds of one turn, so that a connection with much to do does not keep others waiting.
 const (
-	maxOut  = 32 << 10  // answers that are sent together
-	maxTurn = 512 << 10 // bytes written
+	maxOut  = 32 << 10  // answers that are sent together, unless one alone has more
+	maxTurn = 128 << 10 // bytes written
 )
+
+// maxKeptOut is the largest memory for answers that the next turn uses again.
+const maxKeptOut = 128 << 10
 
 // Errors that end a connection because its handler said so.
 var (
@@ -139,17 +144,30 @@ func (l *loop) mind(c *conn) {
 	}
 }
 
-// account counts what the connection keeps of a message that is not complete.
+// account counts what the connection keeps of a message that is not complete, and
+// of answers that its client does not take.
 func (l *loop) account(c *conn) error {
-	more := c.messages.Held() - c.held
-	c.held += more
-	if l.server.held.Add(int64(more)) > maxHeld && more > 0 {
+	switch {
+	case exceeds(&l.server.held, &c.held, c.messages.Held(), maxHeld):
 		return errHeld
+	case exceeds(&l.server.unsent, &c.unsent, cap(c.out)+cap(c.pending), maxUnsent):
+		return errUnsent
 	}
 	return nil
 }
 
-var errHeld = fmt.Errorf("messages that are not complete take more than %d MiB", maxHeld>>20)
+// exceeds tells whether a connection that now keeps so many bytes, counted before
+// as kept, has the sum of all go beyond the most there may be.
+func exceeds(sum *atomic.Int64, kept *int, now int, most int64) bool {
+	more := now - *kept
+	*kept = now
+	return sum.Add(int64(more)) > most && more > 0
+}
+
+var (
+	errHeld   = fmt.Errorf("messages that are not complete take more than %d MiB", maxHeld>>20)
+	errUnsent = fmt.Errorf("answers that are not taken take more than %d MiB", maxUnsent>>20)
+)
 
 func (l *loop) watch(c *conn) error {
 	before := c.watched
@@ -271,7 +289,7 @@ func (t *turn) finish(body []byte) error {
 func (t *turn) flush(body []byte) error {
 	out := t.loop.out
 	t.loop.out = out[:0]
-	if cap(out) > 2*maxOut {
+	if cap(out) > maxKeptOut {
 		t.loop.out = make([]byte, 0, maxOut)
 	}
 	return t.send(out, body)

@@ -26,6 +26,10 @@ type reader interface {
 // a server may keep together: one that would go beyond is ended.
 const maxHeld = 16 << 20
 
+// maxUnsent is the same of answers that clients do not take. What several
+// connections share of an answer is not counted.
+const maxUnsent = 16 << 20
+
 // reader returns a reader for a connection.
 func (f Framing) reader() reader {
 	if f == PDUs {

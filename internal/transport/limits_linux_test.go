@@ -29,13 +29,18 @@ func dialLimited(t *testing.T, h Handler, lim limits) net.Conn {
 // serveLimited returns the address of a server that ends connections early.
 func serveLimited(t *testing.T, h Handler, lim limits) (at string) {
 	t.Helper()
+	return run(t, &StreamServer{Handler: h, limits: lim})
+}
+
+// run has a server answer on loopback, and returns the address.
+func run(t *testing.T, s *StreamServer) (at string) {
+	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	s := StreamServer{Handler: h, limits: lim}
 	go func() { ended <- s.Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
@@ -218,4 +223,46 @@ func TestCallBehindAnswer(t *testing.T) {
 	if err := c.overdue(l.now.Add(2*time.Minute), lim); err == nil {
 		t.Error("then the call may take for ever")
 	}
+}
+
+// TestUnsentAnswers: clients that do not take their answers have so much memory together, and
+// who would need more is not served.
+func TestUnsentAnswers(t *testing.T) {
+	const size, room = 5 << 20, maxUnsent / (5 << 20)
+	s := &StreamServer{Handler: handlerFunc(func(c *Call, buf []byte) Reply { return Reply{Head: append(buf, make([]byte, size)...)} })}
+	at := run(t, s)
+	ask := func() net.Conn {
+		conn := dialTo(t, at)
+		if _, err := conn.Write(append(oncrpc.AppendRecordMark(nil, 4, true), "call"...)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	kept := func(what string, enough func(int64) bool) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); !enough(s.unsent.Load()); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s, and %d bytes of answers are kept", what, s.unsent.Load())
+			}
+		}
+	}
+	var waiting []net.Conn
+	for i := range int64(room) {
+		waiting = append(waiting, ask())
+		kept("a client does not read", func(n int64) bool { return n >= (i+1)*(size-maxTurn) })
+	}
+	if _, err := io.Copy(io.Discard, ask()); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client that is too many: %v, want ECONNRESET", err)
+	}
+	for _, conn := range waiting {
+		if n, err := io.CopyN(io.Discard, conn, oncrpc.RecordMarkSize+size); err != nil {
+			t.Errorf("%d bytes of an answer: %v", n, err)
+		}
+	}
+	kept("all answers are taken", func(n int64) bool { return n == 0 })
+	if n, err := io.CopyN(io.Discard, ask(), oncrpc.RecordMarkSize+size); err != nil {
+		t.Errorf("%d bytes of an answer, when there is room again: %v", n, err)
+	}
+	ask().Close()
+	kept("the last client has closed", func(n int64) bool { return n == 0 })
 }

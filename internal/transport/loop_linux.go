@@ -217,6 +217,7 @@ func (l *loop) end(c *conn) {
 	c.fd = -1 // whoever kept a call or a peer must not meet another connection
 	l.guard.leave(c.guest)
 	l.server.held.Add(int64(-c.held))
+	l.server.unsent.Add(int64(-c.unsent))
 	if c.session != nil {
 		c.session.End()
 	}

@@ -25,6 +25,7 @@ type StreamServer struct {
 
 	limits limits       // of a test; else the usual
 	held   atomic.Int64 // bytes of messages that are not complete
+	unsent atomic.Int64 // bytes of answers that are not taken
 }
 
 // handler returns what answers on a new connection, and its session if it has one.
