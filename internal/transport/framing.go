@@ -28,7 +28,7 @@ const maxHeld = 16 << 20
 
 // maxUnsent is the same of answers that clients do not take. What several
 // connections share of an answer is not counted.
-const maxUnsent = 16 << 20
+const maxUnsent = 8 << 20
 
 // reader returns a reader for a connection.
 func (f Framing) reader() reader {

@@ -228,7 +228,8 @@ func TestCallBehindAnswer(t *testing.T) {
 // TestUnsentAnswers: clients that do not take their answers have so much memory together, and
 // who would need more is not served.
 func TestUnsentAnswers(t *testing.T) {
-	const size, room = 5 << 20, maxUnsent / (5 << 20)
+	const size = 3 << 20
+	const room = maxUnsent / size
 	s := &StreamServer{Handler: handlerFunc(func(c *Call, buf []byte) Reply { return Reply{Head: append(buf, make([]byte, size)...)} })}
 	at := run(t, s)
 	ask := func() net.Conn {

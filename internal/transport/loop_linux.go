@@ -48,6 +48,10 @@ func (l limits) orUsual() limits {
 	return cmp.Or(l, limits{IdleTimeout, WriteTimeout, RecordTimeout, time.Second})
 }
 
+// sendBuffer is how many bytes of answers the kernel takes of a connection, which doubles it for
+// its own needs.
+const sendBuffer = 128 << 10
+
 // acceptPause is how long a loop waits that cannot accept: for want of descriptors or memory.
 const acceptPause = 50 * time.Millisecond
 
@@ -72,6 +76,8 @@ func newLoop(ln net.Listener, s *StreamServer) (*loop, error) {
 	// Connections inherit it: no answer waits until the client has acknowledged
 	// the one before. Local sockets do not know it, nor need it.
 	unix.SetsockoptInt(l.lnFD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	// Else the kernel takes up to 4 MiB for each client that reads nothing.
+	unix.SetsockoptInt(l.lnFD, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 	if l.poll, err = newPoll(func() { l.settle(len(l.fresh), l.mind) }); err != nil {
 		return nil, err
 	}
