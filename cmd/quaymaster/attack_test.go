@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
@@ -40,6 +41,9 @@ var attacks = []attack{
 	{"fragments", "calls of DCE without a last fragment", endlessFragments},
 	{"dumps", "dumps of DCE that nobody reads", unreadDumps},
 	{"pdus", "conversations of DCE with bytes changed", randomPDUs},
+	{"headers", "PDUs that lie about their length, version or byte order", lyingHeaders},
+	{"whole", "calls of DCE of 64 KiB, at full speed", wholePDUs},
+	{"contexts", "255 contexts bound over and over", manyContexts},
 }
 
 // attackTime bounds the repetition of an attack whose victim is slow.
@@ -80,7 +84,7 @@ func misbehave(name string, over *atomic.Bool) error {
 }
 
 // hold keeps connections that want something: bytes trickle in fragments that never end, a
-// thousand dumps are asked for and not read, and a record of 2 GiB is about to come.
+// thousand dumps are asked for and not read. The endpoint mapper is besieged meanwhile.
 func hold(over *atomic.Bool) error {
 	dumps, err := net.Dial("tcp", mapperAddress("tcp"))
 	if err != nil {
@@ -104,13 +108,19 @@ func hold(over *atomic.Bool) error {
 		defer conn.Close()
 		trickles = append(trickles, conn)
 	}
+	calling, err := besiege(over)
+	if err != nil {
+		return fmt.Errorf("besieging: %w", err)
+	}
 	fmt.Println("holding")
 
 	drip := time.NewTicker(time.Millisecond)
 	defer drip.Stop()
 	fragment := append(oncrpc.AppendRecordMark(nil, 1, false), 'x')
+	part := requestPDU(2, epm.OpMap, []byte{'x'}, 0)
 	for i := 0; !over.Load(); i++ {
 		<-drip.C
+		calling[i%len(calling)].Write(part)
 		trickles[i%len(trickles)].Write(fragment) // an error says that the mapper had enough of it
 	}
 	return nil

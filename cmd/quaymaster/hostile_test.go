@@ -36,6 +36,7 @@ func TestHostilePeers(t *testing.T) {
 	server := startServe(t, "--grace", "1h") // nothing listens at the rows, which must outlast the test
 	idle := memory(t, server.PID(), "VmRSS")
 	registerRows(t)
+	insertRows(t)
 
 	holder := startHostile(t, "hold")
 	nstest.WaitFor(t, "the connections that are held", startTime, func() bool {
