@@ -4,10 +4,8 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,7 +85,13 @@ func addDCE(t *testing.T, args ...string) {
 // rpcclient runs one command of Samba's client, anonymously.
 func rpcclient(t *testing.T, command string) result {
 	t.Helper()
-	return run(t, "rpcclient", "ncacn_ip_tcp:127.0.0.1", "-U%", "-c", command)
+	return rpcclientTo(t, "127.0.0.1", command)
+}
+
+// rpcclientTo is rpcclient for another host.
+func rpcclientTo(t *testing.T, host, command string) result {
+	t.Helper()
+	return run(t, "rpcclient", "ncacn_ip_tcp:"+host, "-U%", "-c", command)
 }
 
 // impacket runs one of impacket's programs, with the Python that Debian's packages are for.
@@ -142,7 +146,12 @@ func checkDumps(t *testing.T, rows []toldRow) {
 // sambaDump returns the lines of epmlookup, which asks for one entry after the other.
 func sambaDump(t *testing.T) []string {
 	t.Helper()
-	r := rpcclient(t, "epmlookup")
+	return sambaDumpOf(t, "127.0.0.1")
+}
+
+func sambaDumpOf(t *testing.T, host string) []string {
+	t.Helper()
+	r := rpcclientTo(t, host, "epmlookup")
 	lines := strings.Split(strings.TrimRight(r.Stdout, "\n"), "\n")
 	for i, line := range lines {
 		lines[i] = strings.TrimSpace(line)
@@ -288,45 +297,6 @@ func TestDCEManagement(t *testing.T) {
 	if r := impacket(t, "rpcmap.py", "ncacn_ip_tcp:127.0.0.1[135]"); !strings.Contains(r.Stdout, "Authentication type not recognized") {
 		t.Errorf("rpcmap.py with authentication = %+v", r)
 	}
-}
-
-// sambaPort is where Samba's service of accounts listens.
-const sambaPort = "50111"
-
-// startSamba runs a real service, samr and lsarpc, on a port of its own and without a mapper.
-func startSamba(t *testing.T) *nstest.Process {
-	t.Helper()
-	const daemon, helper = "/usr/libexec/samba/samba-dcerpcd", "/usr/libexec/samba/rpcd_lsad"
-	if _, err := os.Stat(helper); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	nstest.NeedRoot(t)
-	const dir = "/run/samba-test" // paths of sockets are short
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\n"
-	for _, name := range []string{"private", "lock", "state", "cache", "pid", "ncalrpc"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
-		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "log file": "log",
-	} {
-		config += fmt.Sprintf("%s = %s/%s\n", key, dir, name)
-	}
-	if err := os.WriteFile(dir+"/smb.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := nstest.Start(t, daemon, "-F", "--no-process-group", "-s", dir+"/smb.conf",
-		"--option=rpc server dynamic port range="+sambaPort+"-"+sambaPort, helper)
-	nstest.WaitFor(t, "Samba to listen", startTime, func() bool {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+sambaPort)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	return p
 }
 
 // TestSambaService: Samba's client finds Samba's service through our mapper alone, and

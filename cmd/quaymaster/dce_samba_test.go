@@ -1,0 +1,145 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
+)
+
+// sambaPort is where Samba's service of accounts listens.
+const sambaPort = "50111"
+
+// startSamba runs a real service, samr and lsarpc, on a port of its own and without a mapper.
+func startSamba(t *testing.T) *nstest.Process {
+	t.Helper()
+	program, config := samba(t)
+	p := nstest.Start(t, program, append(config, "--option=rpc server dynamic port range="+sambaPort+"-"+sambaPort, "/usr/libexec/samba/rpcd_lsad")...)
+	waitToConnect(t, "127.0.0.1:"+sambaPort)
+	return p
+}
+
+// samba returns Samba's server of RPC, and arguments that keep it in a folder of its own.
+func samba(t *testing.T) (program string, args []string) {
+	t.Helper()
+	program = "/usr/libexec/samba/samba-dcerpcd"
+	if _, err := os.Stat(program); err != nil {
+		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
+	}
+	nstest.NeedRoot(t)
+	const dir = "/run/samba-test" // paths of sockets are short
+	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\n"
+	for _, name := range []string{"private", "lock", "state", "cache", "pid", "ncalrpc"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, name := range map[string]string{
+		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
+		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "log file": "log",
+	} {
+		config += fmt.Sprintf("%s = %s/%s\n", key, dir, name)
+	}
+	if err := os.WriteFile(dir+"/smb.conf", []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return program, []string{"-F", "--no-process-group", "-s", dir + "/smb.conf"}
+}
+
+func waitToConnect(t *testing.T, at string) {
+	t.Helper()
+	nstest.WaitFor(t, "Samba to listen at "+at, startTime, func() bool {
+		conn, err := net.Dial("tcp", at)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// TestBesideSambaMapper: Samba's client is told the same by Samba's own mapper, on another host, and
+// by ours that has the same rows. Seen with 4.17.12, which has 38.
+func TestBesideSambaMapper(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "rpcclient", "ip")
+	const here, there = "10.98.0.1", "10.98.0.2"
+	host := nstest.NewHost(t, "harbour", here+"/24", there+"/24")
+	program, args := samba(t)
+	nstest.StartCommand(t, host.Command(program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
+	waitToConnect(t, there+":135")
+	startQuaymaster(t)
+
+	rows := everyEntry(t, dialDCE(t, "tcp", there+":135", ndr.LittleEndian, epm.Interface))
+	rows = slices.DeleteFunc(rows, func(e epm.Entry) bool { return e.Tower.Interface == epm.Interface })
+	if len(rows) < 20 {
+		t.Fatalf("Samba's mapper has %+v", rows)
+	}
+	ours := dialDCE(t, "unix", dceSocket, ndr.LittleEndian, epm.Interface)
+	if s := ours.status(epm.OpInsert, epm.Insert{Entries: rows}.Append(nil, ours.label)); s != epm.StatusOK {
+		t.Fatalf("ept_insert of %d entries = %s", len(rows), s)
+	}
+	got, want := withoutMapper(sambaDumpOf(t, here)), withoutMapper(sambaDumpOf(t, there))
+	// Of Samba's rpcclient does not show the last: it comes with "not registered".
+	if len(got) != len(rows) || len(want) != len(rows)-1 {
+		t.Errorf("epmlookup shows %d of Samba's and %d of ours, want %d and %d", len(want), len(got), len(rows)-1, len(rows))
+	} else if diff := cmp.Diff(want, got[:len(want)]); diff != "" {
+		t.Errorf("epmlookup (-Samba's +ours):\n%s", diff)
+	}
+	for _, name := range []string{"samr", "lsarpc", "winreg", "srvsvc", "spoolss"} {
+		for _, protseq := range []string{"ncacn_ip_tcp", "ncacn_np", "ncalrpc"} {
+			command := "epmmap " + name + " " + protseq
+			got, want := towersOf(rpcclientTo(t, here, command)), towersOf(rpcclientTo(t, there, command))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-Samba's +ours):\n%s", command, diff)
+			}
+		}
+	}
+}
+
+// everyEntry asks for one entry after the other.
+func everyEntry(t *testing.T, c *dceClient) []epm.Entry {
+	t.Helper()
+	var all []epm.Entry
+	for q := (epm.Lookup{MaxEntries: 1}); ; {
+		stub, fault := c.do(uint16(epm.OpLookup), q.Append(nil, c.label))
+		reply, err := epm.ParseLookupReply(stub, c.label)
+		if fault != 0 || err != nil {
+			t.Fatalf("ept_lookup = %+v, %v, fault %v", reply, err, fault)
+		}
+		all = append(all, reply.Entries...)
+		if q.Handle = reply.Handle; reply.Status != epm.StatusOK || q.Handle.IsNil() {
+			return all
+		}
+	}
+}
+
+func withoutMapper(lines []string) []string {
+	return slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, epm.Interface.UUID.String()) })
+}
+
+// towersOf returns what epmmap writes but for the numbers of towers: Samba's mapper tells
+// the oldest first, ours the youngest.
+func towersOf(r result) []string {
+	var lines []string
+	for line := range strings.Lines(r.Stdout + r.Stderr) {
+		if _, tower, ok := strings.Cut(line, "] "); ok {
+			line = tower
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
