@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -20,6 +22,9 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/wire/dcerpc"
+	"github.com/quaymaster/quaymaster/wire/epm"
+	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
 // A toldRow is a registration of each kind, and how clients tell of it. They were
@@ -340,6 +345,7 @@ func TestDCETShark(t *testing.T) {
 	}
 	nstest.Need(t, "tshark", "rpcclient")
 	startServe(t, "--dce-insert", "loopback")
+	startSamba(t)
 	c := startCapture(t)
 	for _, row := range toldRows {
 		addDCE(t, row.add...)
@@ -348,26 +354,126 @@ func TestDCETShark(t *testing.T) {
 	rpcclient(t, "epmmap samr ncacn_ip_tcp")
 	impacket(t, "rpcmap.py", "-auth-level", "1", "ncacn_ip_tcp:127.0.0.1[135]")
 	impacket(t, "rpcmap.py", "ncacn_ip_tcp:127.0.0.1[135]")
+	addDCE(t, "samr", "1.0", "tcp", "*:"+sambaPort, "--listening") // younger than the others
+	if r := rpcclient(t, "enumdomains"); r.Exit != 0 {
+		t.Errorf("enumdomains = %+v", r)
+	}
 	callEveryOperation(t)
 
 	pcap := c.stop()
-	const frames = "tcp.port == 135"
-	r := run(t, "tshark", "-n", "-r", pcap, "-q", "-z", "expert,warn,"+frames)
-	findings := slices.DeleteFunc(expertFindings(r.Stdout), func(f string) bool {
+	findings := slices.DeleteFunc(judgeDCE(t, pcap), func(f string) bool {
 		// It knows the numbers of ncalrpc's floors and not what is in them; and one client is refused.
 		return strings.Contains(f, "not decoded yet for proto_id 0xc") || strings.HasSuffix(f, "Bind not acknowledged")
 	})
-	if r.Exit != 0 || len(findings) > 0 {
-		t.Errorf("tshark finds:\n%s\n%s", strings.Join(findings, "\n"), r.Stderr)
+	if len(findings) > 0 {
+		t.Errorf("tshark finds:\n%s", strings.Join(findings, "\n"))
 	}
-	r = run(t, "tshark", "-n", "-r", pcap, "-Y", frames+" && tcp.len > 0 && (_ws.malformed || !dcerpc)")
-	if r.Exit != 0 || r.Stdout != "" {
-		t.Errorf("tshark does not understand:\n%s%s", r.Stdout, r.Stderr)
+	if r := run(t, "tshark", "-n", "-r", pcap, "-Y", "samr && tcp.port == "+sambaPort); r.Exit != 0 || r.Stdout == "" {
+		t.Errorf("nothing of samr was captured: %+v", r)
 	}
-	r = run(t, "tshark", "-n", "-r", pcap, "-Y", frames+" && dcerpc.pkt_type == 0", "-T", "fields", "-e", "dcerpc.opnum", "-e", "dcerpc.drep.byteorder")
+	r := run(t, "tshark", "-n", "-r", pcap, "-Y", dceFrames+" && dcerpc.pkt_type == 0", "-T", "fields", "-e", "dcerpc.opnum", "-e", "dcerpc.drep.byteorder")
 	for _, said := range []string{"0\t1", "1\t1", "2\t1", "3\t1", "4\t1", "5\t1", "6\t1", "0\t0", "1\t0", "2\t0", "3\t0", "4\t0", "5\t0", "6\t0"} {
 		if !slices.Contains(strings.Split(r.Stdout, "\n"), said) {
 			t.Errorf("no call of operation and byte order %q was captured", said)
 		}
 	}
+}
+
+// dceFrames selects what is judged: all that the mapper or Samba received or sent.
+const dceFrames = "(tcp.port == 135 || tcp.port == " + sambaPort + ")"
+
+// judgeDCE returns what tshark finds wrong, and what it does not understand.
+func judgeDCE(t *testing.T, pcap string) []string {
+	t.Helper()
+	r := run(t, "tshark", "-n", "-r", pcap, "-q", "-z", "expert,warn,"+dceFrames)
+	if r.Exit != 0 {
+		t.Fatalf("tshark = %+v", r)
+	}
+	findings := expertFindings(r.Stdout)
+	r = run(t, "tshark", "-n", "-r", pcap, "-Y", dceFrames+" && tcp.len > 0 && (_ws.malformed || !dcerpc)")
+	if r.Exit != 0 {
+		t.Fatalf("tshark = %+v", r)
+	}
+	for line := range strings.Lines(r.Stdout) {
+		findings = append(findings, "frame "+strings.TrimSpace(line))
+	}
+	return findings
+}
+
+// TestDCETSharkFindsFaults shows that the judge can condemn: a server of the test answers the
+// same ept_map well and badly.
+func TestDCETSharkFindsFaults(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "tshark")
+	answer := func(l ndr.Label, cut int) []byte {
+		stub := epm.MapReply{Max: 1, Towers: []epm.Tower{dceEntry(50000, "").Tower}}.Append(nil, l)
+		return dcerpc.AppendResponse(nil, dcerpc.Header{Label: l, CallID: 2}, dcerpc.Response{Stub: stub[:len(stub)-cut]}, dcerpc.MaxFrag)
+	}
+	strange := answer(ndr.LittleEndian, 0)
+	strange[0] = 9 // rpc_vers
+	for _, tt := range []struct {
+		name   string
+		label  ndr.Label
+		answer []byte
+		faulty bool
+	}{
+		{"well formed", ndr.LittleEndian, answer(ndr.LittleEndian, 0), false},
+		{"well formed, big-endian", ndr.BigEndian, answer(ndr.BigEndian, 0), false},
+		{"without the status", ndr.LittleEndian, answer(ndr.LittleEndian, 4), true},
+		{"a tower cut off, big-endian", ndr.BigEndian, answer(ndr.BigEndian, 40), true},
+		{"another protocol", ndr.LittleEndian, strange, true},
+	} {
+		c := startCapture(t)
+		answerPDU(t, tt.label, tt.answer)
+		findings := judgeDCE(t, c.stop())
+		if faulty := len(findings) > 0; faulty != tt.faulty {
+			t.Errorf("%s: tshark finds %q, faulty = %v, want %v", tt.name, findings, faulty, tt.faulty)
+		}
+	}
+}
+
+// answerPDU makes a call of ept_map and answers it, over real sockets.
+func answerPDU(t *testing.T, label ndr.Label, answer []byte) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", dceAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	served := make(chan error, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			served <- err
+			return
+		}
+		defer conn.Close()
+		b := make([]byte, 4280)
+		ack := dcerpc.AppendBindAck(nil, dcerpc.Header{Label: label, CallID: 1}, dcerpc.BindAck{
+			MaxXmitFrag: 4280, MaxRecvFrag: 4280, AssocGroup: 1, SecondaryAddr: "135", Results: []dcerpc.Result{{Transfer: dcerpc.NDR}},
+		})
+		for _, pdu := range [][]byte{ack, answer} {
+			if _, err = conn.Read(b); err == nil {
+				_, err = conn.Write(pdu)
+			}
+			if err != nil {
+				break
+			}
+		}
+		served <- err
+	}()
+	c := dialDCE(t, "tcp", dceAddress, label, epm.Interface)
+	stub := epm.Map{Tower: dceEntry(0, "").Tower, MaxTowers: 1}.Append(nil, label)
+	if _, err := c.conn.Write(dcerpc.AppendRequest(nil, c.header(), dcerpc.Request{Opnum: uint16(epm.OpMap), Stub: stub}, 4280)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c.conn); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	c.conn.Close()
 }
