@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	msrpc "github.com/oiweiwei/go-msrpc/dcerpc"
+	"github.com/oiweiwei/go-msrpc/midl/uuid"
+	"github.com/oiweiwei/go-msrpc/msrpc/dcetypes"
 	msepm "github.com/oiweiwei/go-msrpc/msrpc/epm/epm/v3"
 	"github.com/oiweiwei/go-msrpc/msrpc/well_known"
 
@@ -143,10 +147,16 @@ func checkDumps(t *testing.T, rows []toldRow) {
 	if diff := cmp.Diff(bindings, impacketDump(t)); diff != "" {
 		t.Errorf("rpcdump (-want +got):\n%s", diff)
 	}
-	if n := len(goDump(t)); n != len(rows) {
-		t.Errorf("go-msrpc's client got %d entries, want %d", n, len(rows))
+	for i := range samba { // but for its words for protocol sequences
+		samba[i] = endpointOf.ReplaceAllString(samba[i], "$1 $2 $3")
+	}
+	if diff := cmp.Diff(samba, goDump(t)); diff != "" {
+		t.Errorf("go-msrpc's client (-want +got):\n%s", diff)
 	}
 }
+
+// endpointOf takes a line of epmlookup apart: object, endpoint, annotation.
+var endpointOf = regexp.MustCompile(`^(\S+) .*\[(.*),abstract_syntax=.*\]: ?(.*)$`)
 
 // sambaDump returns the lines of epmlookup, which asks for one entry after the other.
 func sambaDump(t *testing.T) []string {
@@ -189,24 +199,60 @@ func impacketDump(t *testing.T) []string {
 	return all
 }
 
-// goDump returns what a client written in Go gets, in one call.
-func goDump(t *testing.T) []*msepm.Entry {
+// goDump returns what a client written in Go gets, three entries at a time: object, endpoint and
+// annotation.
+func goDump(t *testing.T) []string {
 	t.Helper()
-	ctx := t.Context()
-	conn, err := msrpc.Dial(ctx, "127.0.0.1", well_known.EndpointMapper(), msrpc.WithInsecure())
+	client := goClient(t)
+	var all []string
+	for q := (msepm.LookupRequest{MaxEntries: 3}); ; {
+		reply, err := client.Lookup(t.Context(), &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range reply.Entries {
+			_, at, _ := strings.Cut(e.Tower.Binding().StringBinding.String(), "[")
+			all = append(all, fmt.Sprintf("%s %s %s", e.Object, strings.TrimSuffix(at, "]"), e.Annotation))
+		}
+		if q.EntryHandle = reply.EntryHandle; reply.Status != 0 || q.EntryHandle.UUID.String() == (ndr.UUID{}).String() {
+			return all
+		}
+	}
+}
+
+// goClient returns a client that is not authenticated.
+func goClient(t *testing.T) msepm.EpmClient {
+	t.Helper()
+	conn, err := msrpc.Dial(t.Context(), "127.0.0.1", well_known.EndpointMapper(), msrpc.WithInsecure())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(ctx)
-	client, err := msepm.NewEpmClient(ctx, conn, msrpc.WithInsecure())
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	client, err := msepm.NewEpmClient(t.Context(), conn, msrpc.WithInsecure())
 	if err != nil {
 		t.Fatal(err)
 	}
-	reply, err := client.Lookup(ctx, &msepm.LookupRequest{MaxEntries: 500})
+	return client
+}
+
+// goMap returns the endpoints that a client written in Go is told of an interface, over TCP.
+func goMap(t *testing.T, id string, major, minor uint16) []string {
+	t.Helper()
+	reply, err := goClient(t).Map(t.Context(), &msepm.MapRequest{MaxTowers: 10, MapTower: dcetypes.FloorsToTower([]*dcetypes.Floor{
+		{Protocol: uint8(dcetypes.ProtocolUUID), UUID: uuid.MustParse(id), VersionMajor: major, Data: binary.LittleEndian.AppendUint16(nil, minor)},
+		{Protocol: uint8(dcetypes.ProtocolUUID), UUID: msrpc.TransferNDR, VersionMajor: 2, Data: []byte{0, 0}},
+		{Protocol: uint8(dcetypes.ProtocolRPC_CO), Data: []byte{0, 0}},
+		{Protocol: uint8(dcetypes.ProtocolTCP), Data: []byte{0, 0}},
+		{Protocol: uint8(dcetypes.ProtocolIP), Data: []byte{0, 0, 0, 0}},
+	})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply.Entries
+	var all []string
+	for _, tower := range reply.Towers {
+		all = append(all, tower.Binding().StringBinding.String())
+	}
+	return all
 }
 
 // TestDCELongDump: a client that asks for as much as there can be gets all of it, in several
@@ -258,6 +304,19 @@ func TestDCEMaps(t *testing.T) {
 		r := rpcclient(t, command)
 		if out := r.Stdout + r.Stderr; !strings.Contains(out, want) && !strings.Contains(out, strings.ReplaceAll(want, `\\`, `\`)) {
 			t.Errorf("%s = %+v, want %s", command, r, want)
+		}
+	}
+	for _, tt := range []struct {
+		uuid         string
+		major, minor uint16
+		want         []string
+	}{
+		{"12345778-1234-abcd-ef00-0123456789ac", 1, 0, []string{"ncacn_ip_tcp:127.0.0.1[50112]"}},
+		{"12345778-1234-abcd-ef00-0123456789ab", 0, 3, []string{"ncacn_ip_tcp:127.0.0.1[50114]"}},
+		{"12345778-1234-abcd-ef00-0123456789ab", 0, 4, nil},
+	} {
+		if got := goMap(t, tt.uuid, tt.major, tt.minor); !slices.Equal(got, tt.want) {
+			t.Errorf("go-msrpc's Map of %s %d.%d = %q, want %q", tt.uuid, tt.major, tt.minor, got, tt.want)
 		}
 	}
 	for _, tt := range []struct{ uuid, version, protocol, want string }{

@@ -25,7 +25,8 @@ import (
 
 // beTheRegistrar is a program: "registrar insert|delete NETWORK ADDRESS PORT [HOST]" calls
 // ept_insert or ept_delete for the test's interface at HOST, without it everywhere, and writes
-// the status or the fault.
+// the status or the fault. To "replace" is to insert in place of what is there; to "pose" is to
+// insert the mapper's interface.
 func beTheRegistrar() {
 	answer, err := registrar(os.Args[1:])
 	if err != nil {
@@ -44,7 +45,10 @@ func registrar(args []string) (string, error) {
 	if len(args) > 4 {
 		e.Tower.Addr = netip.MustParseAddr(args[4])
 	}
-	op, stub := epm.OpInsert, epm.Insert{Entries: []epm.Entry{e}}.Append(nil, ndr.LittleEndian)
+	if args[0] == "pose" {
+		e.Tower.Interface = epm.Interface
+	}
+	op, stub := epm.OpInsert, epm.Insert{Entries: []epm.Entry{e}, Replace: args[0] == "replace"}.Append(nil, ndr.LittleEndian)
 	if args[0] == "delete" {
 		op, stub = epm.OpDelete, epm.Delete{Entries: []epm.Entry{e}}.Append(nil, ndr.LittleEndian)
 	}
@@ -131,6 +135,56 @@ func TestDCELocalUsers(t *testing.T) {
 	mustBeTold(t, registrarAs(0, "delete", "unix", dceSocket, port), "ok") // root may
 	if rows := dceListed(t); len(rows) != 0 {
 		t.Errorf("left are %+v", rows)
+	}
+}
+
+// TestDCEInsertRefused: what ept_insert is for nobody, or not for everybody.
+func TestDCEInsertRefused(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.NeedRoot(t)
+	nstest.Need(t, "ip")
+	near := nstest.NewHost(t, "near", "10.99.1.1/24", "10.99.1.2/24")
+	startServe(t, "--dce-insert", "10.99.1.0/24")
+	w := startWatch(t)
+	hers, his := startPeer(t, asUser(alice)), startPeer(t, asUser(bob))
+	byNear := func(args ...string) *exec.Cmd { return near.Command("registrar", args...) }
+
+	// The mapper is where it is.
+	port := his.do(t, "listen tcp4 0.0.0.0:0")
+	for _, uid := range []uint32{0, alice} {
+		mustBeTold(t, registrarAs(uid, "pose", "unix", dceSocket, port), denied)
+	}
+	mustBeTold(t, registrarAs(alice, "insert", "unix", dceSocket, "135"), denied)
+	mustBeTold(t, byNear("pose", "tcp", "10.99.1.1:135", port), denied)
+	mustBeTold(t, byNear("insert", "tcp", "10.99.1.1:135", "445"), denied)
+	if rows := dceListed(t); len(rows) != 0 {
+		t.Errorf("registered are %+v", rows)
+	}
+
+	// One port has one owner, in both dialects.
+	onc := hers.register(t, "unix", userProgram, "tcp")
+	mustBeTold(t, registrarAs(bob, "insert", "unix", dceSocket, strconv.Itoa(onc)), denied)
+	mustBeTold(t, registrarAs(alice, "insert", "unix", dceSocket, strconv.Itoa(onc)), "ok")
+	both := theOnlyDCE(t)
+	mustAnswer(t, "true", hers.do(t, "unset unix %d 1 tcp", userProgram))
+	if answer := his.do(t, "set unix %d 1 tcp %s", userProgram, universal("0.0.0.0", onc)); answer != "false" {
+		t.Errorf("SET at the port of alice's interface = %q, want false", answer)
+	}
+
+	// Nobody but root replaces another's row.
+	mustBeTold(t, registrarAs(bob, "replace", "unix", dceSocket, port), denied)
+	mustBeTold(t, byNear("replace", "tcp", "10.99.1.1:135", "5001"), denied)
+	if now := theOnlyDCE(t); now.ID != both.ID {
+		t.Errorf("registered is %+v, want %+v", now, both)
+	}
+	mustBeTold(t, registrarAs(0, "replace", "unix", dceSocket, port), "ok")
+	if now := theOnlyDCE(t); now.UID != 0 || strconv.Itoa(int(now.Port)) != port {
+		t.Errorf("registered is %+v, want root's at port %s", now, port)
+	}
+	if a := w.waitEnd(t, both); a.By != "root" {
+		t.Errorf("alice's row was ended by %q, want root", a.By)
 	}
 }
 
