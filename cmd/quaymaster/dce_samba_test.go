@@ -143,3 +143,31 @@ func towersOf(r result) []string {
 	slices.Sort(lines)
 	return lines
 }
+
+// TestDCEBindings: the ways in which Samba's client can be told to connect. Seen with 4.17.12.
+func TestDCEBindings(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "rpcclient")
+	startQuaymaster(t)
+	addDCE(t, "samr", "1.0", "tcp", "*:50112")
+	samr := func(address string) string {
+		return "ncacn_ip_tcp:" + address + "[50112,abstract_syntax=12345778-1234-abcd-ef00-0123456789ac/0x00000001]"
+	}
+	for _, tt := range []struct{ host, user, want string }{
+		{"127.0.0.1", "%", samr("127.0.0.1")},
+		{"127.0.0.2", "%", samr("127.0.0.2")}, // where it reached this host
+		{"::1", "%", samr("0.0.0.0")},         // a tower has no room for more
+		{"127.0.0.1[bigendian]", "%", samr("127.0.0.1")},
+		{"127.0.0.1[ndr64]", "%", samr("127.0.0.1")},
+		{"127.0.0.1", "somebody%secret", samr("127.0.0.1")},                                         // it does not insist
+		{"127.0.0.1[sign]", "somebody%secret", "failed with error NT_STATUS_NETWORK_ACCESS_DENIED"}, // told at once
+		{"127.0.0.1[seal]", "somebody%secret", "failed with error NT_STATUS_NETWORK_ACCESS_DENIED"},
+	} {
+		r := run(t, "rpcclient", "ncacn_ip_tcp:"+tt.host, "-U", tt.user, "-c", "epmlookup")
+		if !strings.Contains(r.Stdout+r.Stderr, tt.want) {
+			t.Errorf("epmlookup of %s as %s = %+v, want %q", tt.host, tt.user, r, tt.want)
+		}
+	}
+}
