@@ -37,7 +37,7 @@ var attacks = []attack{
 	{"zero", "datagrams without a byte", zeroDatagrams},
 	{"long", "datagrams over 9,000 bytes", longDatagrams},
 	{"halves", "1,000 binds that are not complete", halfBinds},
-	{"large", "400 binds of 64 KiB that are not complete", largeBinds},
+	{"large", "270 binds of 64 KiB that are not complete", largeBinds},
 	{"fragments", "calls of DCE without a last fragment", endlessFragments},
 	{"dumps", "dumps of DCE that nobody reads", unreadDumps},
 	{"pdus", "conversations of DCE with bytes changed", randomPDUs},

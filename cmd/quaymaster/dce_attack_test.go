@@ -159,7 +159,7 @@ func largeBinds() error {
 			c.Close()
 		}
 	}()
-	for range 400 {
+	for range 270 { // 17 MiB
 		conn, err := net.DialTimeout("tcp", dceAddress, 5*time.Second)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func largeBinds() error {
 		}
 	}
 	if refused == 0 {
-		return errors.New("the mapper keeps 400 binds of 64 KiB that are not complete")
+		return errors.New("the mapper keeps 270 binds of 64 KiB that are not complete")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,14 +44,13 @@ func TestHostilePeers(t *testing.T) {
 		return holder.Ended() || strings.Contains(holder.Output(), "holding")
 	})
 	for _, a := range attacks {
-		probes := probeDuring(t, a)
-		for _, p := range probes {
-			latency := percentile(p.samples, 99)
-			t.Logf("%-9s %-22s %5d calls, %4d datagrams sent again, p50 %8v, p99 %8v, worst %8v", a.name, p.name,
-				len(p.samples), p.resent, percentile(p.samples, 50), latency, percentile(p.samples, 100))
-			if p.err != nil || latency >= maxLatency {
-				t.Errorf("during %s (%s): %s: p99 = %v, %v, want less than %v", a.name, a.about, p.name, latency, p.err, maxLatency)
-			}
+		slow := slowDuring(t, a)
+		if slow != nil { // other tests may have had the processors: it must be slow twice
+			t.Logf("again: %v", slow)
+			slow = slowDuring(t, a)
+		}
+		if slow != nil {
+			t.Error(slow)
 		}
 		if server.Ended() {
 			t.Fatalf("quaymaster has ended during %s", a.name)
@@ -63,6 +63,24 @@ func TestHostilePeers(t *testing.T) {
 	if growth >= maxGrowth && !raceDetector() {
 		t.Errorf("memory grew by %d bytes, want less than %d", growth, maxGrowth)
 	}
+}
+
+// slowDuring returns which honest clients have to wait during an attack, nil if none has.
+func slowDuring(t *testing.T, a attack) error {
+	t.Helper()
+	var slow []error
+	for _, p := range probeDuring(t, a) {
+		latency := percentile(p.samples, 99)
+		t.Logf("%-9s %-22s %5d calls, %4d datagrams sent again, p50 %8v, p99 %8v, worst %8v", a.name, p.name,
+			len(p.samples), p.resent, percentile(p.samples, 50), latency, percentile(p.samples, 100))
+		if p.err != nil {
+			t.Errorf("during %s (%s): %s: %v", a.name, a.about, p.name, p.err)
+		}
+		if latency >= maxLatency {
+			slow = append(slow, fmt.Errorf("during %s (%s): %s: p99 = %v, want less than %v", a.name, a.about, p.name, latency, maxLatency))
+		}
+	}
+	return errors.Join(slow...)
 }
 
 // registerRows makes a dump long.
