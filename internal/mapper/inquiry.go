@@ -36,11 +36,9 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	if at.object.IsNil() {
 		at.object = c.Object // some clients name it in the header only
 	}
-	if !q.Handle.IsNil() {
-		var ok bool
-		if at, ok = c.session.group.find(q.Handle, epm.OpMap); !ok {
-			return nil, dcerpc.StatusContextMismatch
-		}
+	at, ok := c.resume(q.Handle, at)
+	if !ok {
+		return nil, dcerpc.StatusContextMismatch
 	}
 	rows := m.serving(c, &at)
 	slices.SortFunc(rows, func(a, b registry.Ordered) int { return cmp.Compare(m.rank(&a), m.rank(&b)) })
@@ -57,14 +55,23 @@ func (m *DCE) find(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	switch {
 	case len(rows) == 0:
 		reply.Status = epm.StatusNotRegistered
-		c.session.group.close(q.Handle)
 	case n > 0 && n < len(rows):
 		reply.Handle = c.session.group.open(at)
-	default:
+	}
+	if reply.Handle.IsNil() {
 		c.session.group.close(q.Handle)
 	}
 	m.stats.lookup(n, reply.Status)
 	return reply.Append(b, c.label()), 0
+}
+
+// resume returns where an inquiry goes on that has a handle, and one without as it
+// begins; ok is false if the handle is none of this operation.
+func (c *dceCall) resume(h ndr.Handle, begins cursor) (_ cursor, ok bool) {
+	if h.IsNil() {
+		return begins, true
+	}
+	return c.session.group.find(h, begins.op)
 }
 
 // rank orders rows for ept_map, whose last comes first: by age, and those of other
@@ -103,13 +110,10 @@ func (m *DCE) lookup(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	if err != nil {
 		return nil, dcerpc.StatusBadStubData
 	}
-	first := q.Handle.IsNil()
 	at := cursor{op: epm.OpLookup, inquiry: inquiry{object: q.Object, asked: q.Interface, by: q.Inquiry, versions: q.VersOption}}
-	if !first {
-		var ok bool
-		if at, ok = c.session.group.find(q.Handle, epm.OpLookup); !ok {
-			return nil, dcerpc.StatusContextMismatch
-		}
+	at, ok := c.resume(q.Handle, at)
+	if !ok {
+		return nil, dcerpc.StatusContextMismatch
 	}
 	reply := epm.LookupReply{Max: q.MaxEntries, Status: at.check()}
 	if reply.Status == 0 {
@@ -123,7 +127,7 @@ func (m *DCE) lookup(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 		// the nil handle, and takes that status for a failure.
 		case n > 0 && (more || n == q.MaxEntries && !most):
 			reply.Handle = c.session.group.open(at)
-		case n == 0 && q.MaxEntries > 0, n > 0 && !first && !most && !m.EndWithHandle:
+		case n == 0 && q.MaxEntries > 0, n > 0 && !q.Handle.IsNil() && !most && !m.EndWithHandle:
 			reply.Status = epm.StatusNotRegistered
 		}
 	}

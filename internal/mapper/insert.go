@@ -42,6 +42,14 @@ func (m *DCE) deniedTo(c *dceCall, op epm.Op, err error) dcerpc.Status {
 	return dcerpc.StatusAccessDenied
 }
 
+// changed answers a change that was tried: with a status, or who may not with a fault.
+func (m *DCE) changed(c *dceCall, b []byte, op epm.Op, err error) ([]byte, dcerpc.Status) {
+	if errors.Is(err, registry.ErrRight) || errors.Is(err, registry.ErrNotOwner) {
+		return nil, m.deniedTo(c, op, err)
+	}
+	return statusOf(err).Append(b, c.label()), 0
+}
+
 // insert is ept_insert (C706, appendix O): all entries or none.
 func (m *DCE) insert(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	claim, err := m.registrar(c.Call)
@@ -60,10 +68,8 @@ func (m *DCE) insert(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 			return statusOf(err).Append(b, c.label()), 0
 		}
 	}
-	if _, err = m.Registry.Add(claim, regs...); isDenied(err) {
-		return nil, m.deniedTo(c, epm.OpInsert, err)
-	}
-	return statusOf(err).Append(b, c.label()), 0
+	_, err = m.Registry.Add(claim, regs...)
+	return m.changed(c, b, epm.OpInsert, err)
 }
 
 // delete is ept_delete: all entries or, if one is not there, none. Annotations do
@@ -85,10 +91,7 @@ func (m *DCE) delete(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 		}
 		places = append(places, m.stored(reg.Place(), c.Call))
 	}
-	if err = m.Registry.RemoveAt(claim.Owner, places...); isDenied(err) {
-		return nil, m.deniedTo(c, epm.OpDelete, err)
-	}
-	return statusOf(err).Append(b, c.label()), 0
+	return m.changed(c, b, epm.OpDelete, m.Registry.RemoveAt(claim.Owner, places...))
 }
 
 // stored returns the place where a registration stands that clients were told is at
@@ -118,13 +121,10 @@ func (m *DCE) mgmtDelete(c *dceCall, b []byte) ([]byte, dcerpc.Status) {
 	n, err := m.Registry.RemoveUUID(claim.Owner, reg.UUID, func(r *endpoint.Registration) bool {
 		return r.Interface == reg.Interface && r.Endpoint == at && (!q.ObjectSpeced || r.Object == q.Object)
 	})
-	switch {
-	case isDenied(err):
-		return nil, m.deniedTo(c, epm.OpMgmtDelete, err)
-	case err == nil && n == 0:
+	if err == nil && n == 0 {
 		err = registry.ErrNotFound
 	}
-	return statusOf(err).Append(b, c.label()), 0
+	return m.changed(c, b, epm.OpMgmtDelete, err)
 }
 
 // Errors of entries.
@@ -162,10 +162,6 @@ func (m *DCE) registration(e *epm.Entry, c *transport.Call) (endpoint.Registrati
 		r.Path = joinPipe(t.Host, t.Name)
 	}
 	return r, r.Validate()
-}
-
-func isDenied(err error) bool {
-	return errors.Is(err, registry.ErrRight) || errors.Is(err, registry.ErrNotOwner)
 }
 
 // statusOf returns what a client is told.
