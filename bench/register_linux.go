@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
@@ -38,9 +38,9 @@ const addAtOnce = 10_000
 func add(rows int, deadline time.Time) error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	client := control.NewClient(daemon.SystemControl)
+	client := api.NewClient(daemon.SystemControl)
 	for i := 0; i < rows; i += addAtOnce {
-		var a control.Addition
+		var a api.Addition
 		for row := i; row < min(i+addAtOnce, rows); row++ {
 			a.Endpoints = append(a.Endpoints, rowDocument(row))
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
 )
 
@@ -27,12 +27,12 @@ func (t *target) addFlags(cmd *cobra.Command) {
 
 // client returns a client of the daemon that the flags name or, without any,
 // of the system's daemon or else of the user's development daemon.
-func (t *target) client() (*control.Client, string, error) {
+func (t *target) client() (*api.Client, string, error) {
 	path, err := t.path()
 	if err != nil {
 		return nil, "", err
 	}
-	return control.NewClient(path), path, nil
+	return api.NewClient(path), path, nil
 }
 
 func (t *target) path() (string, error) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -85,7 +85,7 @@ func (f *endpointsFlags) print(rows []endpoint.Document) error {
 
 // event shows what a watch tells: in JSON a line each, else the table and then
 // a line for every change.
-func (f *endpointsFlags) event(e control.Event) error {
+func (f *endpointsFlags) event(e api.Event) error {
 	switch {
 	case f.output == "json":
 		return json.NewEncoder(os.Stdout).Encode(e)

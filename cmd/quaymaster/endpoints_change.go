@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/config"
-	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -86,14 +86,14 @@ files that rpcbind -w leaves at its end: rpcbind.xdr and portmap.xdr.`,
 }
 
 // addition returns what to register.
-func (f *addFlags) addition(cmd *cobra.Command, args []string) (control.Addition, error) {
-	a := control.Addition{Permanent: f.permanent, TTL: int64(f.ttl / time.Second), PID: f.pid}
+func (f *addFlags) addition(cmd *cobra.Command, args []string) (api.Addition, error) {
+	a := api.Addition{Permanent: f.permanent, TTL: int64(f.ttl / time.Second), PID: f.pid}
 	err := errors.Join(oneOf(cmd, "permanent", "ttl", "pid"), oneOf(cmd, "from", "from-warm-start"))
 	switch {
 	case err != nil:
 		return a, err
-	case cmd.Flags().Changed("ttl") && (f.ttl < time.Second || f.ttl > control.MaxTTL || f.ttl%time.Second != 0):
-		return a, usagef("--ttl %s: want whole seconds, from 1s to %dh; --permanent stays longer", f.ttl, control.MaxTTL/time.Hour)
+	case cmd.Flags().Changed("ttl") && (f.ttl < time.Second || f.ttl > api.MaxTTL || f.ttl%time.Second != 0):
+		return a, usagef("--ttl %s: want whole seconds, from 1s to %dh; --permanent stays longer", f.ttl, api.MaxTTL/time.Hour)
 	case cmd.Flags().Changed("pid") && f.pid < 1:
 		return a, usagef("--pid %d: want the number of a process", f.pid)
 	}
@@ -155,7 +155,7 @@ func (f *addFlags) warmRows() ([]endpoint.Document, error) {
 	return rows, nil
 }
 
-func (t *target) add(ctx context.Context, a control.Addition) error {
+func (t *target) add(ctx context.Context, a api.Addition) error {
 	client, path, err := t.client()
 	if err != nil {
 		return err
@@ -188,20 +188,20 @@ transport, or without NETID or PROTSEQ on all. Its owner may, and root.`,
 }
 
 func (t *target) remove(ctx context.Context, args []string) error {
-	var request func(*control.Client) error
+	var request func(*api.Client) error
 	switch len(args) {
 	case 1:
 		id, err := endpoint.ParseID(args[0])
 		if err != nil {
 			return usagef("%w (quaymaster endpoints -o wide shows them)", err)
 		}
-		request = func(c *control.Client) error { return c.RemoveID(ctx, id) }
+		request = func(c *api.Client) error { return c.RemoveID(ctx, id) }
 	case 3, 4:
 		d, _, err := parseInterface(args)
 		if err != nil {
 			return err
 		}
-		request = func(c *control.Client) error { return c.Remove(ctx, d) }
+		request = func(c *api.Client) error { return c.Remove(ctx, d) }
 	default:
 		return usagef("want ID, onc PROGRAM VERSION [NETID] or dce INTERFACE VERSION [PROTSEQ]")
 	}

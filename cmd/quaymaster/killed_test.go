@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
@@ -336,7 +336,7 @@ func sameKilledRows(got, want []killedRow) bool {
 // killedRows returns what is registered, oldest first, but for the mapper's own rows.
 func killedRows(t *testing.T) []killedRow {
 	t.Helper()
-	l, err := control.NewClient(daemon.SystemControl).List(t.Context())
+	l, err := api.NewClient(daemon.SystemControl).List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -41,7 +41,7 @@ type watch struct {
 
 // An arrival is an event and when it came.
 type arrival struct {
-	control.Event
+	api.Event
 	at time.Time
 }
 
@@ -61,7 +61,7 @@ func startWatch(t *testing.T) *watch {
 	go func() {
 		defer close(read)
 		for d := json.NewDecoder(out); ; {
-			var e control.Event
+			var e api.Event
 			if d.Decode(&e) != nil { // at its end
 				return
 			}

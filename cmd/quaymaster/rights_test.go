@@ -27,7 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/catalog"
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
@@ -521,7 +521,7 @@ func waitIdle(t *testing.T) {
 }
 
 // counters are the daemon's, asked for over a connection that counts itself.
-func counters(t *testing.T) control.Counters {
+func counters(t *testing.T) api.Counters {
 	t.Helper()
 	c := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -534,7 +534,7 @@ func counters(t *testing.T) control.Counters {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var n control.Counters
+	var n api.Counters
 	if err := json.NewDecoder(answer.Body).Decode(&n); err != nil {
 		t.Fatal(err)
 	}
@@ -818,10 +818,10 @@ func TestUserLimits(t *testing.T) {
 
 	t.Run("watches", func(t *testing.T) {
 		p := startPeer(t, asUser(bob))
-		for range control.MaxWatchers {
+		for range api.MaxWatchers {
 			mustAnswer(t, "200", p.do(t, "watch"))
 		}
-		want := fmt.Sprintf("uid %d has %d watches", bob, control.MaxWatchers)
+		want := fmt.Sprintf("uid %d has %d watches", bob, api.MaxWatchers)
 		if got := p.do(t, "watch"); !strings.HasPrefix(got, "429 ") || !strings.Contains(got, want) {
 			t.Errorf("the next watch = %q, want 429 and %q", got, want)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -66,9 +67,9 @@ func startAs(t *testing.T, uid uint32) child {
 }
 
 // post sends a body and returns the status and the answer.
-func post(t *testing.T, c *Client, body string) (int, string) {
+func post(t *testing.T, c *api.Client, body string) (int, string) {
 	t.Helper()
-	answer, err := c.http.Post("http://quaymaster"+endpointsPath, "application/json", strings.NewReader(body))
+	answer, err := c.HTTP.Post("http://quaymaster"+api.EndpointsPath, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,20 +83,20 @@ func post(t *testing.T, c *Client, body string) (int, string) {
 
 func TestAsked(t *testing.T) {
 	r := start(t, &Server{Registry: withPermanent(t)})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	before := time.Now()
 	mine := startAs(t, uint32(os.Getuid()))
 	for i, tt := range []struct {
-		a     Addition
+		a     api.Addition
 		want  endpoint.Evidence
 		pid   int32
 		least time.Duration // of the lease
 	}{
-		{Addition{}, endpoint.Unchecked, int32(os.Getpid()), 0},
-		{Addition{TTL: 1}, endpoint.Lease, int32(os.Getpid()), time.Second},
-		{Addition{TTL: int64(MaxTTL / time.Second)}, endpoint.Lease, int32(os.Getpid()), MaxTTL},
-		{Addition{PID: mine.pid}, endpoint.Process, mine.pid, 0},
-		{Addition{Permanent: true}, endpoint.Permanent, 0, 0},
+		{api.Addition{}, endpoint.Unchecked, int32(os.Getpid()), 0},
+		{api.Addition{TTL: 1}, endpoint.Lease, int32(os.Getpid()), time.Second},
+		{api.Addition{TTL: int64(api.MaxTTL / time.Second)}, endpoint.Lease, int32(os.Getpid()), api.MaxTTL},
+		{api.Addition{PID: mine.pid}, endpoint.Process, mine.pid, 0},
+		{api.Addition{Permanent: true}, endpoint.Permanent, 0, 0},
 	} {
 		if tt.a.Permanent {
 			nstest.NeedRoot(t)
@@ -118,7 +119,7 @@ func TestAsked(t *testing.T) {
 
 func TestAskedWrongly(t *testing.T) {
 	r := start(t, &Server{Registry: withPermanent(t)})
-	c := NewClient(r.path)
+	c := api.NewClient(r.path)
 	ended := startAs(t, uint32(os.Getuid()))
 	ended.end()
 	row := `"endpoints":[{"dialect":"onc","program":7,"version":1,"netid":"tcp","address":"0.0.0.0","port":2000}]`
@@ -188,8 +189,8 @@ func TestAskedByOthers(t *testing.T) {
 func TestNotKept(t *testing.T) {
 	nstest.NeedRoot(t)
 	r := start(t, &Server{})
-	_, err := NewClient(r.path).Add(t.Context(), Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000)}, Permanent: true})
-	var refused *RefusedError
+	_, err := api.NewClient(r.path).Add(t.Context(), api.Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000)}, Permanent: true})
+	var refused *api.RefusedError
 	if want := "cannot be kept: there is no file of permanent registrations"; !errors.As(err, &refused) || len(refused.Mistakes) != 1 || err.Error() != want {
 		t.Errorf("Add = %q, want %q", err, want)
 	}
@@ -198,7 +199,7 @@ func TestNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = start(t, &Server{Registry: full})
-	status, answer := post(t, NewClient(r.path), `{"endpoints":[{"dialect":"onc","program":7,"version":1,"netid":"tcp","address":"0.0.0.0","port":2000}],"permanent":true}`)
+	status, answer := post(t, api.NewClient(r.path), `{"endpoints":[{"dialect":"onc","program":7,"version":1,"netid":"tcp","address":"0.0.0.0","port":2000}],"permanent":true}`)
 	if want := `{"mistakes":["cannot be kept: permanent.yaml: no space left on device"]}` + "\n"; status != http.StatusInsufficientStorage || answer != want {
 		t.Errorf("on a full disk: %d %s, want 507 %s", status, answer, want)
 	}

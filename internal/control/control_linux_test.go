@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -108,7 +109,7 @@ func me() string {
 
 func TestAddListRemove(t *testing.T) {
 	r := start(t, &Server{})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	if l, err := c.List(ctx); err != nil || l.Seq != 0 || len(l.Endpoints) != 0 {
 		t.Fatalf("List of nothing = %+v, %v", l, err)
 	}
@@ -116,7 +117,7 @@ func TestAddListRemove(t *testing.T) {
 		document(100005, 3, "tcp", 20048), document(100005, 3, "tcp6", 20048), document(100005, 3, "udp", 20048),
 		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "local", Address: "/run/x.sock", Annotation: "mine <&>"},
 	}
-	added, err := c.Add(ctx, Addition{Endpoints: asked})
+	added, err := c.Add(ctx, api.Addition{Endpoints: asked})
 	if err != nil || added.Seq != 4 || len(added.Endpoints) != 4 {
 		t.Fatalf("Add = %+v, %v, want 4 endpoints at change 4", added, err)
 	}
@@ -133,7 +134,7 @@ func TestAddListRemove(t *testing.T) {
 	if diff := cmp.Diff(added, listed); err != nil || diff != "" {
 		t.Errorf("List: %v (-added +listed):\n%s", err, diff)
 	}
-	if again, err := c.Add(ctx, Addition{Endpoints: asked[:2]}); err != nil || again.Seq != 4 || cmp.Diff(added.Endpoints[:2], again.Endpoints) != "" {
+	if again, err := c.Add(ctx, api.Addition{Endpoints: asked[:2]}); err != nil || again.Seq != 4 || cmp.Diff(added.Endpoints[:2], again.Endpoints) != "" {
 		t.Errorf("Add of what stands = %+v, %v, want it as it stands", again, err)
 	}
 
@@ -160,12 +161,12 @@ func TestAddListRemove(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	r := start(t, &Server{Registry: withMapperRow(t)})
-	c, ctx := NewClient(r.path), t.Context()
-	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
+	c, ctx := api.NewClient(r.path), t.Context()
+	if _, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
 		t.Fatal(err)
 	}
 	add := func(docs ...endpoint.Document) func() error {
-		return func() error { _, err := c.Add(ctx, Addition{Endpoints: docs}); return err }
+		return func() error { _, err := c.Add(ctx, api.Addition{Endpoints: docs}); return err }
 	}
 	for _, tt := range []struct {
 		name string
@@ -196,7 +197,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.ask()
-			var refused *RefusedError
+			var refused *api.RefusedError
 			if !errors.As(err, &refused) || err.Error() != tt.want {
 				t.Errorf("refused with %v, want\n%s", err, tt.want)
 			}
@@ -260,7 +261,7 @@ func TestRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			req.Header.Set("Content-Type", "multipart/form-data; boundary=x") // what is sent is JSON all the same
-			answer, err := NewClient(r.path).http.Do(req)
+			answer, err := api.NewClient(r.path).HTTP.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -278,7 +279,7 @@ func TestRequests(t *testing.T) {
 
 // clientAs returns a client with one connection, which a process of that user
 // made: SO_PEERCRED has the effective uid of the thread that connects.
-func clientAs(t *testing.T, uid int, path string) *Client {
+func clientAs(t *testing.T, uid int, path string) *api.Client {
 	t.Helper()
 	nstest.NeedRoot(t)
 	type result struct {
@@ -301,7 +302,7 @@ func clientAs(t *testing.T, uid int, path string) *Client {
 	}
 	t.Cleanup(func() { r.conn.Close() })
 	used := false
-	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+	return &api.Client{Path: path, HTTP: http.Client{Transport: &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			if used {
 				return nil, errors.New("the connection is used up")
@@ -317,50 +318,50 @@ func TestOwnership(t *testing.T) {
 	ctx := t.Context()
 	asked := document(8, 1, "tcp", 2000)
 	asked.Owner, asked.UID, asked.ID = "root", 0, "000000000001" // not believed
-	l, err := clientAs(t, 65534, r.path).Add(ctx, Addition{Endpoints: []endpoint.Document{asked}})
+	l, err := clientAs(t, 65534, r.path).Add(ctx, api.Addition{Endpoints: []endpoint.Document{asked}})
 	if err != nil || len(l.Endpoints) != 1 || l.Endpoints[0].UID != 65534 || l.Endpoints[0].Owner != "nobody" || l.Endpoints[0].ID == asked.ID {
 		t.Fatalf("Add as nobody = %+v, %v, want a row of nobody's", l, err)
 	}
-	root := NewClient(r.path)
-	if _, err := root.Add(ctx, Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
+	root := api.NewClient(r.path)
+	if _, err := root.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(100005, 3, "tcp", 20048), document(7, 1, "tcp", 2000)}}); err != nil {
 		t.Fatal(err)
 	}
 	id, _ := endpoint.ParseID(l.Endpoints[0].ID)
 	for _, tt := range []struct {
 		name string
 		uid  int
-		ask  func(*Client) error
+		ask  func(*api.Client) error
 		want string
 	}{
 		{
-			"a low port", 65534, func(c *Client) error {
-				_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(9, 1, "udp", 1023)}})
+			"a low port", 65534, func(c *api.Client) error {
+				_, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(9, 1, "udp", 1023)}})
 				return err
 			},
 			"onc 9 version 1 on udp 0.0.0.0:1023: not allowed: ports below 1024 are for root and for who listens there",
 		},
 		{
-			"root's row", 65534, func(c *Client) error { return c.Remove(ctx, document(100005, 3, "tcp", 0)) },
+			"root's row", 65534, func(c *api.Client) error { return c.Remove(ctx, document(100005, 3, "tcp", 0)) },
 			"mountd 100005 version 3 on tcp 0.0.0.0:20048: only its owner or root may change it (owner: root)",
 		},
 		{
-			"another user's, by id", 4711, func(c *Client) error { return c.RemoveID(ctx, id) },
+			"another user's, by id", 4711, func(c *api.Client) error { return c.RemoveID(ctx, id) },
 			"onc 8 version 1 on tcp 0.0.0.0:2000: only its owner or root may change it (owner: nobody)",
 		},
 		{
-			"another user's place", 4711, func(c *Client) error {
-				_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
+			"another user's place", 4711, func(c *api.Client) error {
+				_, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
 				return err
 			},
 			"onc 8 version 1 on tcp 0.0.0.0:2001: registered already at tcp 0.0.0.0:2000 (owner: nobody)",
 		},
-		{"her own, by id", 65534, func(c *Client) error { return c.RemoveID(ctx, id) }, ""},
-		{"a user without a name", 4711, func(c *Client) error {
-			_, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
+		{"her own, by id", 65534, func(c *api.Client) error { return c.RemoveID(ctx, id) }, ""},
+		{"a user without a name", 4711, func(c *api.Client) error {
+			_, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(8, 1, "tcp", 2001)}})
 			return err
 		}, ""},
 		{
-			"and what is told of it", 65534, func(c *Client) error { return c.Remove(ctx, document(8, 1, "", 0)) },
+			"and what is told of it", 65534, func(c *api.Client) error { return c.Remove(ctx, document(8, 1, "", 0)) },
 			"onc 8 version 1 on tcp 0.0.0.0:2001: only its owner or root may change it (owner: 4711)",
 		},
 	} {
@@ -377,16 +378,16 @@ func TestOwnership(t *testing.T) {
 func TestLongListing(t *testing.T) {
 	const n = 10_000
 	r := start(t, &Server{})
-	c := NewClient(r.path)
+	c := api.NewClient(r.path)
 	docs := make([]endpoint.Document, n)
 	for i := range docs {
 		docs[i] = document(300_000+uint32(i), 1, "tcp", 2000)
 		docs[i].Annotation = `<&> "quoted" é` // what encoders write in several ways
 	}
-	if l, err := c.Add(t.Context(), Addition{Endpoints: docs}); err != nil || len(l.Endpoints) != n {
+	if l, err := c.Add(t.Context(), api.Addition{Endpoints: docs}); err != nil || len(l.Endpoints) != n {
 		t.Fatalf("Add = %d, %v, want %d", len(l.Endpoints), err, n)
 	}
-	answer, err := c.http.Get("http://quaymaster/v1/endpoints")
+	answer, err := c.HTTP.Get("http://quaymaster/v1/endpoints")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,14 +403,14 @@ func TestLongListing(t *testing.T) {
 }
 
 // watch collects a client's events until the test or the daemon ends.
-func watch(t *testing.T, c *Client) (events <-chan Event, ended <-chan error) {
+func watch(t *testing.T, c *api.Client) (events <-chan api.Event, ended <-chan error) {
 	t.Helper()
-	out, end := make(chan Event, 10), make(chan error, 1)
-	go func() { end <- c.Watch(t.Context(), func(e Event) error { out <- e; return nil }) }()
+	out, end := make(chan api.Event, 10), make(chan error, 1)
+	go func() { end <- c.Watch(t.Context(), func(e api.Event) error { out <- e; return nil }) }()
 	return out, end
 }
 
-func next(t *testing.T, events <-chan Event, ended <-chan error) Event {
+func next(t *testing.T, events <-chan api.Event, ended <-chan error) api.Event {
 	t.Helper()
 	select {
 	case e := <-events:
@@ -419,30 +420,30 @@ func next(t *testing.T, events <-chan Event, ended <-chan error) Event {
 	case <-time.After(patience):
 		t.Fatal("no event came")
 	}
-	return Event{}
+	return api.Event{}
 }
 
 func TestWatch(t *testing.T) {
 	r := start(t, &Server{Registry: withMapperRow(t)})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	events, ended := watch(t, c)
 	if e := next(t, events, ended); e.Event != "snapshot" || e.Seq != 1 || len(e.Endpoints) != 1 || e.Endpoint != nil {
 		t.Errorf("first event = %+v, want a snapshot of 1 at change 1", e)
 	}
-	added, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000), document(7, 1, "udp", 2000)}})
+	added, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000), document(7, 1, "udp", 2000)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range added.Endpoints {
 		e := next(t, events, ended)
-		if diff := cmp.Diff(Event{Event: "made", Seq: uint64(2 + i), Endpoint: &added.Endpoints[i], By: me()}, e); diff != "" {
+		if diff := cmp.Diff(api.Event{Event: "made", Seq: uint64(2 + i), Endpoint: &added.Endpoints[i], By: me()}, e); diff != "" {
 			t.Errorf("event (-want +got):\n%s", diff)
 		}
 	}
 	if err := c.Remove(ctx, document(7, 1, "udp", 0)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Event{Event: "ended", Seq: 4, Endpoint: &added.Endpoints[1], By: me(), Why: "removed"}, next(t, events, ended)); diff != "" {
+	if diff := cmp.Diff(api.Event{Event: "ended", Seq: 4, Endpoint: &added.Endpoints[1], By: me(), Why: "removed"}, next(t, events, ended)); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
 	}
 
@@ -460,11 +461,11 @@ func TestWatch(t *testing.T) {
 func TestWatchEnds(t *testing.T) {
 	r := start(t, &Server{})
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := NewClient(r.path).Watch(ctx, func(Event) error { cancel(); return nil }); err != nil {
+	if err := api.NewClient(r.path).Watch(ctx, func(api.Event) error { cancel(); return nil }); err != nil {
 		t.Errorf("Watch of a cancelled context = %v, want nil", err)
 	}
 	full := errors.New("disk full")
-	if err := NewClient(r.path).Watch(t.Context(), func(Event) error { return full }); err != full {
+	if err := api.NewClient(r.path).Watch(t.Context(), func(api.Event) error { return full }); err != full {
 		t.Errorf("Watch = %v, want what its function returned, %v", err, full)
 	}
 }
@@ -473,7 +474,7 @@ func TestWatchEnds(t *testing.T) {
 // read. A request that never ends tells when that time has passed.
 func TestWatchOutlivesReadTimeout(t *testing.T) {
 	r := start(t, &Server{readTimeout: 30 * time.Millisecond})
-	events, ended := watch(t, NewClient(r.path))
+	events, ended := watch(t, api.NewClient(r.path))
 	next(t, events, ended)
 	for i := range uint32(3) {
 		conn, err := net.Dial("unix", r.path)
@@ -486,7 +487,7 @@ func TestWatchOutlivesReadTimeout(t *testing.T) {
 			t.Fatalf("a request that does not end got %q, %v, want a timeout", answer, err)
 		}
 		conn.Close()
-		if _, err := NewClient(r.path).Add(t.Context(), Addition{Endpoints: []endpoint.Document{document(7, i, "tcp", 2000)}}); err != nil {
+		if _, err := api.NewClient(r.path).Add(t.Context(), api.Addition{Endpoints: []endpoint.Document{document(7, i, "tcp", 2000)}}); err != nil {
 			t.Fatal(err)
 		}
 		if e := next(t, events, ended); e.Event != "made" || e.Endpoint.Version.Major != i {
@@ -530,7 +531,7 @@ func TestWatcherGone(t *testing.T) {
 
 func TestNoDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
-	_, err := NewClient(path).List(t.Context())
+	_, err := api.NewClient(path).List(t.Context())
 	if want := "dial unix " + path + ": connect: no such file or directory"; !errors.Is(err, syscall.ENOENT) || err.Error() != want {
 		t.Errorf("List = %v, want %s", err, want)
 	}
@@ -540,7 +541,7 @@ func TestNoDaemon(t *testing.T) {
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false)
 	ln.Close()
-	if err := NewClient(path).RemoveID(t.Context(), 1); !errors.Is(err, syscall.ECONNREFUSED) {
+	if err := api.NewClient(path).RemoveID(t.Context(), 1); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("RemoveID = %v, want %v", err, syscall.ECONNREFUSED)
 	}
 }
@@ -572,11 +573,11 @@ func TestOtherServers(t *testing.T) {
 					conn.Close()
 				}
 			}()
-			c := NewClient(ln.Addr().String())
+			c := api.NewClient(ln.Addr().String())
 			if l, err := c.List(t.Context()); err == nil {
 				t.Errorf("List = %+v, want an error", l)
 			}
-			if err := c.Watch(t.Context(), func(Event) error { return nil }); err == nil {
+			if err := c.Watch(t.Context(), func(api.Event) error { return nil }); err == nil {
 				t.Error("Watch = nil, want an error")
 			}
 		})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/dcerpc"
@@ -35,7 +36,7 @@ func dceDocument(at string) endpoint.Document {
 
 func TestAddListRemoveDCE(t *testing.T) {
 	r := start(t, &Server{})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	object := dceDocument("ncacn_ip_tcp 10.0.0.5:50001")
 	object.Object, object.Annotation = "6d9fe472-30f1-4708-8fa8-678362b96155", "mine <&>"
 	minor := dceDocument("ncacn_http 0.0.0.0:50002")
@@ -44,7 +45,7 @@ func TestAddListRemoveDCE(t *testing.T) {
 		dceDocument("ncacn_ip_tcp 10.0.0.5:50001"), object, dceDocument("ncacn_ip_tcp 10.0.0.5:50002"), dceDocument("ncadg_ip_udp 0.0.0.0:50001"),
 		dceDocument(`ncacn_np \pipe\winreg`), dceDocument("ncalrpc winreg"), minor, document(100005, 3, "tcp", 20048),
 	}
-	added, err := c.Add(ctx, Addition{Endpoints: asked})
+	added, err := c.Add(ctx, api.Addition{Endpoints: asked})
 	if err != nil || added.Seq != 8 || len(added.Endpoints) != 8 {
 		t.Fatalf("Add = %+v, %v, want 8 endpoints at change 8", added, err)
 	}
@@ -61,12 +62,12 @@ func TestAddListRemoveDCE(t *testing.T) {
 	if diff := cmp.Diff(added, listed); err != nil || diff != "" {
 		t.Errorf("List: %v (-added +listed):\n%s", err, diff)
 	}
-	if again, err := c.Add(ctx, Addition{Endpoints: listed.Endpoints}); err != nil || cmp.Diff(added, again) != "" {
+	if again, err := c.Add(ctx, api.Addition{Endpoints: listed.Endpoints}); err != nil || cmp.Diff(added, again) != "" {
 		t.Errorf("Add of what was listed = %+v, %v, want it as it stands", again, err)
 	}
 	short := dceDocument("tcp 10.0.0.5:50001") // the short name is the same
 	short.UUID = strings.ToUpper(short.UUID)
-	if again, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{short}}); err != nil || again.Endpoints[0].ID != added.Endpoints[0].ID {
+	if again, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{short}}); err != nil || again.Endpoints[0].ID != added.Endpoints[0].ID {
 		t.Errorf("Add by the short name = %+v, %v, want %s", again, err, added.Endpoints[0].ID)
 	}
 	id, err := endpoint.ParseID(added.Endpoints[0].ID)
@@ -103,8 +104,8 @@ func TestRefusalsOfDCE(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, &Server{Registry: g})
-	c, ctx := NewClient(r.path), t.Context()
-	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{dceDocument(`ncacn_np \pipe\winreg`)}}); err != nil {
+	c, ctx := api.NewClient(r.path), t.Context()
+	if _, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{dceDocument(`ncacn_np \pipe\winreg`)}}); err != nil {
 		t.Fatal(err)
 	}
 	mapper := dceDocument("ncacn_ip_tcp 0.0.0.0:2000")
@@ -114,7 +115,7 @@ func TestRefusalsOfDCE(t *testing.T) {
 	number := dceDocument("lrpc x")
 	number.Version = endpoint.Version{Major: 1}
 	add := func(docs ...endpoint.Document) func() error {
-		return func() error { _, err := c.Add(ctx, Addition{Endpoints: docs}); return err }
+		return func() error { _, err := c.Add(ctx, api.Addition{Endpoints: docs}); return err }
 	}
 	remove := func(d endpoint.Document) func() error { return func() error { return c.Remove(ctx, d) } }
 	for _, tt := range []struct {
@@ -138,7 +139,7 @@ func TestRefusalsOfDCE(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.ask()
-			var refused *RefusedError
+			var refused *api.RefusedError
 			if !errors.As(err, &refused) || err.Error() != tt.want {
 				t.Errorf("refused with %v, want\n%s", err, tt.want)
 			}
@@ -161,12 +162,12 @@ func TestOwnershipOfDCE(t *testing.T) {
 	}
 	r := start(t, &Server{Registry: g})
 	ctx := t.Context()
-	root := NewClient(r.path)
+	root := api.NewClient(r.path)
 	l, err := root.List(ctx)
 	if err != nil || len(l.Endpoints) != 1 || l.Endpoints[0].Owner != "192.0.2.1" || l.Endpoints[0].UID != endpoint.NoUID {
 		t.Fatalf("List = %+v, %v, want a row of 192.0.2.1's", l, err)
 	}
-	if _, err := clientAs(t, 65534, r.path).Add(ctx, Addition{Endpoints: []endpoint.Document{dceDocument(`np \pipe\winreg`)}}); err != nil {
+	if _, err := clientAs(t, 65534, r.path).Add(ctx, api.Addition{Endpoints: []endpoint.Document{dceDocument(`np \pipe\winreg`)}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -182,7 +183,7 @@ func TestOwnershipOfDCE(t *testing.T) {
 		}
 	}
 	const low = "winreg " + winreg + " version 1.0 on http 0.0.0.0:593: not allowed: ports below 1024 are for root and for who listens there"
-	if _, err := clientAs(t, 4711, r.path).Add(ctx, Addition{Endpoints: []endpoint.Document{dceDocument("http 0.0.0.0:593")}}); err == nil || err.Error() != low {
+	if _, err := clientAs(t, 4711, r.path).Add(ctx, api.Addition{Endpoints: []endpoint.Document{dceDocument("http 0.0.0.0:593")}}); err == nil || err.Error() != low {
 		t.Errorf("a low port: %v, want %s", err, low)
 	}
 	if err := root.Remove(ctx, dceDocument("")); err != nil {
@@ -192,40 +193,40 @@ func TestOwnershipOfDCE(t *testing.T) {
 
 func TestWatchDCE(t *testing.T) {
 	r := start(t, &Server{})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	events, ended := watch(t, c)
 	next(t, events, ended)
 	asked := dceDocument(`ncacn_np \pipe\winreg`)
 	asked.Annotation = "old"
-	added, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{asked}})
+	added, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{asked}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	row := added.Endpoints[0]
-	expect := func(want Event) {
+	expect := func(want api.Event) {
 		t.Helper()
 		if diff := cmp.Diff(want, next(t, events, ended)); diff != "" {
 			t.Errorf("event (-want +got):\n%s", diff)
 		}
 	}
-	expect(Event{Event: "made", Seq: 1, Endpoint: &row, By: me()})
+	expect(api.Event{Event: "made", Seq: 1, Endpoint: &row, By: me()})
 	asked.Annotation = "new"
-	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{asked}}); err != nil {
+	if _, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{asked}}); err != nil {
 		t.Fatal(err)
 	}
 	row.Annotation = "new"
-	expect(Event{Event: "renewed", Seq: 2, Endpoint: &row, By: me()})
+	expect(api.Event{Event: "renewed", Seq: 2, Endpoint: &row, By: me()})
 
 	mapper := dceDocument("ncacn_ip_tcp 10.0.0.5:2000")
 	mapper.UUID, mapper.Version = epm.Interface.UUID.String(), endpoint.Version{Major: 3, Dotted: true}
-	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{mapper}}); err == nil {
+	if _, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{mapper}}); err == nil {
 		t.Error("Add of the mapper's interface is no error")
 	}
 	mapper.Owner, mapper.UID = me(), uint32(os.Getuid())
-	expect(Event{Event: "refused", Seq: 2, Endpoint: &mapper, By: me(), Why: "not allowed: the interface is the mapper's own"})
+	expect(api.Event{Event: "refused", Seq: 2, Endpoint: &mapper, By: me(), Why: "not allowed: the interface is the mapper's own"})
 
 	if err := c.Remove(ctx, dceDocument("np")); err != nil {
 		t.Fatal(err)
 	}
-	expect(Event{Event: "ended", Seq: 3, Endpoint: &row, By: me(), Why: "removed"})
+	expect(api.Event{Event: "ended", Seq: 3, Endpoint: &row, By: me(), Why: "removed"})
 }

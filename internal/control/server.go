@@ -1,3 +1,4 @@
+// Package control answers the daemon's local API, package api, from the registry.
 package control
 
 import (
@@ -17,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -30,7 +32,7 @@ import (
 // may be changed depends on the uid of the process that connected.
 type Server struct {
 	Registry *registry.Registry
-	Counters func() Counters
+	Counters func() api.Counters
 	Log      *slog.Logger // not nil
 
 	readTimeout time.Duration // of a test; else that below
@@ -40,6 +42,8 @@ type Server struct {
 }
 
 const (
+	// maxBody is the most bytes of a request: some 40,000 registrations.
+	maxBody = 8 << 20
 	// readTimeout ends a connection on which nothing is asked, or not to the end.
 	readTimeout = time.Minute
 	// writeTimeout ends a connection whose client takes nothing of an answer.
@@ -50,11 +54,11 @@ const (
 // returns nil when all have ended. It owns ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+endpointsPath, s.list)
-	mux.HandleFunc("POST "+endpointsPath, s.add)
-	mux.HandleFunc("DELETE "+endpointsPath, s.remove)
-	mux.HandleFunc("DELETE "+endpointsPath+"/{id}", s.removeID)
-	mux.HandleFunc("GET "+countersPath, s.counters)
+	mux.HandleFunc("GET "+api.EndpointsPath, s.list)
+	mux.HandleFunc("POST "+api.EndpointsPath, s.add)
+	mux.HandleFunc("DELETE "+api.EndpointsPath, s.remove)
+	mux.HandleFunc("DELETE "+api.EndpointsPath+"/{id}", s.removeID)
+	mux.HandleFunc("GET "+api.CountersPath, s.counters)
 	var open sync.WaitGroup
 	timeout := cmp.Or(s.readTimeout, readTimeout)
 	h := &http.Server{
@@ -158,8 +162,8 @@ var errBusy = errors.New("as many as one user may have")
 func (s *Server) begin(uid uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.watchers[uid] >= MaxWatchers {
-		return fmt.Errorf("uid %d has %d watches, %w", uid, MaxWatchers, errBusy)
+	if s.watchers[uid] >= api.MaxWatchers {
+		return fmt.Errorf("uid %d has %d watches, %w", uid, api.MaxWatchers, errBusy)
 	}
 	if s.watchers == nil {
 		s.watchers = map[uint32]int{}
@@ -177,7 +181,7 @@ func (s *Server) end(uid uint32) {
 }
 
 func (s *Server) counters(w http.ResponseWriter, _ *http.Request) {
-	counters := Counters{}
+	counters := api.Counters{}
 	if s.Counters != nil {
 		counters = s.Counters()
 	}
@@ -202,7 +206,7 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 	if err != nil {
 		return nil, err
 	}
-	var a Addition
+	var a api.Addition
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&a); err != nil {
@@ -215,7 +219,7 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 	if err != nil {
 		return nil, err
 	}
-	regs, err := a.registrations()
+	regs, err := registrationsOf(&a)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +227,7 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 }
 
 // claimOf returns what a caller claims with an addition.
-func claimOf(p *transport.Peer, a *Addition) (registry.Claim, error) {
+func claimOf(p *transport.Peer, a *api.Addition) (registry.Claim, error) {
 	c := registry.Claim{Owner: endpoint.Owner{UID: p.UID}, Elsewhere: p.Elsewhere}
 	ways := 0
 	if a.Permanent {
@@ -242,8 +246,8 @@ func claimOf(p *transport.Peer, a *Addition) (registry.Claim, error) {
 	switch {
 	case ways > 1:
 		return c, errors.New("permanent, ttl and pid: choose one")
-	case a.TTL < 0 || a.TTL > int64(MaxTTL/time.Second):
-		return c, fmt.Errorf("ttl of %d seconds: want 1 to %d", a.TTL, int64(MaxTTL/time.Second))
+	case a.TTL < 0 || a.TTL > int64(api.MaxTTL/time.Second):
+		return c, fmt.Errorf("ttl of %d seconds: want 1 to %d", a.TTL, int64(api.MaxTTL/time.Second))
 	case a.PID < 0:
 		return c, fmt.Errorf("pid %d: want the number of a process", a.PID)
 	}
@@ -277,7 +281,7 @@ func unnamed(err error) error {
 	return err
 }
 
-func (a *Addition) registrations() ([]endpoint.Registration, error) {
+func registrationsOf(a *api.Addition) ([]endpoint.Registration, error) {
 	var mistakes []error
 	regs := make([]endpoint.Registration, 0, len(a.Endpoints))
 	for i := range a.Endpoints {
@@ -399,7 +403,7 @@ func refuse(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(Refusal{Mistakes: mistakes(err, names{})})
+	json.NewEncoder(w).Encode(api.Refusal{Mistakes: mistakes(err, names{})})
 }
 
 // A writer writes registrations one by one, so that a long listing takes no
@@ -458,7 +462,7 @@ func (w *writer) event(e registry.Event) {
 		return
 	}
 	d := e.Registration.Document(w.names.of(e.Registration.Owner))
-	out := Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d}
+	out := api.Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d}
 	if e.By != nil {
 		out.By = w.names.of(*e.By)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -22,9 +23,9 @@ import (
 
 // beginWatch begins a watch and returns the status, what is told of a refusal,
 // and how to end it.
-func beginWatch(t *testing.T, c *Client) (status int, text string, end func()) {
+func beginWatch(t *testing.T, c *api.Client) (status int, text string, end func()) {
 	t.Helper()
-	answer, err := c.http.Get("http://quaymaster" + endpointsPath + "?watch=true")
+	answer, err := c.HTTP.Get("http://quaymaster" + api.EndpointsPath + "?watch=true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestWatches(t *testing.T) {
 	nstest.NeedRoot(t)
 	r := start(t, &Server{})
 	var ends []func()
-	for i := range MaxWatchers {
+	for i := range api.MaxWatchers {
 		status, text, end := beginWatch(t, clientAs(t, 65534, r.path))
 		if status != http.StatusOK {
 			t.Fatalf("watch %d: %d %s", i+1, status, text)
@@ -81,9 +82,9 @@ func TestWatches(t *testing.T) {
 }
 
 func TestCounters(t *testing.T) {
-	r := start(t, &Server{Counters: func() Counters { return Counters{"made": 3, "throttled": 1<<64 - 1} }})
+	r := start(t, &Server{Counters: func() api.Counters { return api.Counters{"made": 3, "throttled": 1<<64 - 1} }})
 	for path, want := range map[string]string{r.path: `{"made":3,"throttled":18446744073709551615}`, start(t, &Server{}).path: `{}`} {
-		answer, err := NewClient(path).http.Get("http://quaymaster/v1/counters")
+		answer, err := api.NewClient(path).HTTP.Get("http://quaymaster/v1/counters")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,10 +99,10 @@ func TestCounters(t *testing.T) {
 // TestEvents: who did it, and why.
 func TestEvents(t *testing.T) {
 	r := start(t, &Server{Registry: withPermanent(t)})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	events, ended := watch(t, c)
 	next(t, events, ended)
-	one := func(program uint32, port uint16, a Addition) Addition {
+	one := func(program uint32, port uint16, a api.Addition) api.Addition {
 		a.Endpoints = []endpoint.Document{document(program, 1, "tcp", port)}
 		return a
 	}
@@ -112,33 +113,33 @@ func TestEvents(t *testing.T) {
 			t.Errorf("event %+v (%+v), want %s of %d by %q, %q", e, e.Endpoint, kind, program, by, why)
 		}
 	}
-	add := func(a Addition) {
+	add := func(a api.Addition) {
 		t.Helper()
 		if _, err := c.Add(ctx, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add(one(7, 2000, Addition{TTL: 60}))
+	add(one(7, 2000, api.Addition{TTL: 60}))
 	expect("made", 7, me(), "")
-	add(one(7, 2000, Addition{TTL: 60}))
+	add(one(7, 2000, api.Addition{TTL: 60}))
 	expect("renewed", 7, me(), "")
-	add(one(7, 2000, Addition{TTL: 1}))
+	add(one(7, 2000, api.Addition{TTL: 1}))
 	expect("renewed", 7, me(), "")
 	expect("ended", 7, "", "its lease ended")
 
 	p := startAs(t, uint32(os.Getuid()))
-	add(one(8, 2000, Addition{PID: p.pid}))
+	add(one(8, 2000, api.Addition{PID: p.pid}))
 	expect("made", 8, me(), "")
 	p.end()
 	expect("ended", 8, "", "its process ended")
 
-	add(one(9, 2000, Addition{}))
+	add(one(9, 2000, api.Addition{}))
 	expect("made", 9, me(), "")
-	if _, err := c.Add(ctx, one(9, 2001, Addition{})); err == nil {
+	if _, err := c.Add(ctx, one(9, 2001, api.Addition{})); err == nil {
 		t.Error("no conflict")
 	}
 	expect("refused", 9, me(), "registered already at tcp 0.0.0.0:2000 (owner: "+me()+")")
-	if _, err := c.Add(ctx, one(10, 2000, Addition{PID: 1<<31 - 1})); err == nil {
+	if _, err := c.Add(ctx, one(10, 2000, api.Addition{PID: 1<<31 - 1})); err == nil {
 		t.Error("there is a process 2147483647")
 	}
 	expect("refused", 10, me(), "process 2147483647 cannot be watched: no such process")
@@ -147,12 +148,12 @@ func TestEvents(t *testing.T) {
 	for i := range uint32(10) {
 		many = append(many, document(20, i, "tcp", 2000))
 	}
-	add(Addition{Endpoints: many})
+	add(api.Addition{Endpoints: many})
 	for i := range many {
 		next(t, events, ended)
 		many[i].Port++
 	}
-	if _, err := c.Add(ctx, Addition{Endpoints: many}); err == nil {
+	if _, err := c.Add(ctx, api.Addition{Endpoints: many}); err == nil {
 		t.Error("no conflict")
 	}
 	other := func(version int) string {
@@ -166,7 +167,7 @@ func TestEvents(t *testing.T) {
 	e := next(t, events, ended)
 	want := document(100003, 3, "", 0)
 	want.Address, want.Owner = "", e.Endpoint.Owner
-	if diff := cmp.Diff(Event{Event: "refused", Seq: g.Seq(), Endpoint: &want, Why: "nobody knows who"}, e); diff != "" {
+	if diff := cmp.Diff(api.Event{Event: "refused", Seq: g.Seq(), Endpoint: &want, Why: "nobody knows who"}, e); diff != "" {
 		t.Errorf("a refusal of nobody's (-want +got):\n%s", diff)
 	}
 }
@@ -185,10 +186,10 @@ func TestGuarded(t *testing.T) {
 	guard := transport.NewGuard(transport.Rules{PerUser: 2})
 	r := startAt(t, &Server{}, guard.Listener(ln))
 	ctx := t.Context()
-	var clients []*Client
+	var clients []*api.Client
 	for range 2 {
 		c := clientAs(t, 65534, r.path)
-		if l, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000)}}); err != nil || l.Endpoints[0].UID != 65534 {
+		if l, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(7, 1, "tcp", 2000)}}); err != nil || l.Endpoints[0].UID != 65534 {
 			t.Fatalf("Add = %+v, %v, want a row of nobody's", l, err)
 		}
 		clients = append(clients, c)
@@ -205,7 +206,7 @@ func TestGuarded(t *testing.T) {
 			t.Errorf("List by root: %v", err)
 		}
 	}
-	clients[0].http.CloseIdleConnections()
+	clients[0].HTTP.CloseIdleConnections()
 	nstest.WaitFor(t, "the place of a connection to be given back", patience, func() bool {
 		_, err := clientAs(t, 65534, r.path).List(ctx)
 		return err == nil
@@ -216,14 +217,14 @@ func TestGuarded(t *testing.T) {
 // missed comes as a snapshot.
 func TestSlowWatcher(t *testing.T) {
 	r := start(t, &Server{})
-	c, ctx := NewClient(r.path), t.Context()
+	c, ctx := api.NewClient(r.path), t.Context()
 	release := make(chan struct{})
-	var got []Event
+	var got []api.Event
 	ended := make(chan error, 1)
 	begun := make(chan struct{})
 	isLast := func(d endpoint.Document) bool { return d.Program == 1 }
 	go func() {
-		ended <- c.Watch(ctx, func(e Event) error {
+		ended <- c.Watch(ctx, func(e api.Event) error {
 			if len(got) == 0 {
 				close(begun)
 				<-release
@@ -244,12 +245,12 @@ func TestSlowWatcher(t *testing.T) {
 			d.Annotation = annotation
 			docs = append(docs, d)
 		}
-		if _, err := c.Add(ctx, Addition{Endpoints: docs}); err != nil {
+		if _, err := c.Add(ctx, api.Addition{Endpoints: docs}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	close(release)
-	if _, err := c.Add(ctx, Addition{Endpoints: []endpoint.Document{document(1, 1, "tcp", 2000)}}); err != nil {
+	if _, err := c.Add(ctx, api.Addition{Endpoints: []endpoint.Document{document(1, 1, "tcp", 2000)}}); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
@@ -216,7 +216,7 @@ func checkReply(t *testing.T, where string, reply []byte, err error) {
 // the endpoint mapper's with the protocol sequence.
 func registered(t *testing.T, path string) []string {
 	t.Helper()
-	l, err := control.NewClient(path).List(t.Context())
+	l, err := api.NewClient(path).List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestStopWithClients(t *testing.T) {
 	watching := make(chan error, 1)
 	begun := make(chan struct{}, 1)
 	go func() {
-		watching <- control.NewClient(SystemControl).Watch(t.Context(), func(control.Event) error { begun <- struct{}{}; return nil })
+		watching <- api.NewClient(SystemControl).Watch(t.Context(), func(api.Event) error { begun <- struct{}{}; return nil })
 	}()
 	<-begun
 	s.stop(t)
@@ -546,7 +546,7 @@ func TestUser(t *testing.T) {
 	answers(t, "unix", SystemONCSocket)
 	answersDCE(t, "tcp", "127.0.0.1:135")
 	answersDCE(t, "unix", SystemDCESocket)
-	l, err := control.NewClient(SystemControl).Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
+	l, err := api.NewClient(SystemControl).Add(t.Context(), api.Addition{Endpoints: []endpoint.Document{{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 700}}})
 	if err != nil || l.Endpoints[0].Owner != "root" {
 		t.Errorf("Add as root = %+v, %v", l, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/control"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/hostaddr"
@@ -183,9 +184,9 @@ var counterNames = map[registry.Reason]string{
 }
 
 // counters returns what was counted since the daemon began.
-func (p *parts) counters() control.Counters {
+func (p *parts) counters() api.Counters {
 	r, g, d := p.registry.Counts(), p.guard.Counts(), p.dce.Counts()
-	c := control.Counters{
+	c := api.Counters{
 		"made": r.Made, "renewed": r.Renewed, "refused": r.Refused,
 		"ignored": p.onc.Ignored(), "connections": uint64(g.Open),
 		"dce_calls": d.Calls, "dce_found": d.Found, "dce_not_found": d.NotFound,

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
@@ -49,7 +49,7 @@ func startReloading(t *testing.T, o Options) *reloading {
 	return &reloading{server: startReady(t, cmd), options: o, file: file}
 }
 
-func (r *reloading) client() *control.Client { return control.NewClient(r.options.control()) }
+func (r *reloading) client() *api.Client { return api.NewClient(r.options.control()) }
 
 // hangUp has the daemon take the options, and waits until it says one of these
 // for the first time since.
@@ -78,7 +78,7 @@ func (r *reloading) counter(t *testing.T, name string) uint64 {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	counters := control.Counters{}
+	counters := api.Counters{}
 	if err := json.NewDecoder(answer.Body).Decode(&counters); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestReloadPermanent(t *testing.T) {
 		t.Errorf("the log lacks %s:\n%s", want, r.Output())
 	}
 	expect("100003 3 tcp 10.0.0.9:2049", "7 1 udp6 :::700 mine")
-	if _, err := r.client().Add(t.Context(), control.Addition{Permanent: true, Endpoints: []endpoint.Document{
+	if _, err := r.client().Add(t.Context(), api.Addition{Permanent: true, Endpoints: []endpoint.Document{
 		{Dialect: "onc", Program: 8, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 800},
 	}}); err == nil || !strings.Contains(err.Error(), "cannot be kept: "+file+": changed by hand since it was read: send quaymaster SIGHUP first") {
 		t.Errorf("a permanent registration while the file is damaged: %v", err)
@@ -340,7 +340,7 @@ func TestUnchecked(t *testing.T) {
 		return
 	}
 	r := startReloading(t, Options{Liveness: "off", Grace: time.Second})
-	l, err := r.client().Add(t.Context(), control.Addition{Endpoints: []endpoint.Document{
+	l, err := r.client().Add(t.Context(), api.Addition{Endpoints: []endpoint.Document{
 		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
 		{Dialect: "onc", Program: 7, Version: endpoint.Version{Major: 1}, NetID: "udp", Address: "192.0.2.1", Port: 2000},
 	}})
@@ -353,7 +353,7 @@ func TestUnchecked(t *testing.T) {
 		}
 	}
 	// What a lease of a second outlives is not looked at.
-	if _, err := r.client().Add(t.Context(), control.Addition{TTL: 2, Endpoints: []endpoint.Document{
+	if _, err := r.client().Add(t.Context(), api.Addition{TTL: 2, Endpoints: []endpoint.Document{
 		{Dialect: "onc", Program: 8, Version: endpoint.Version{Major: 1}, NetID: "tcp", Address: "0.0.0.0", Port: 2000},
 	}}); err != nil {
 		t.Fatal(err)

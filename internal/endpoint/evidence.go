@@ -13,9 +13,10 @@ const (
 	Process                   // a process, PID, that runs
 	Lease                     // the owner's word, until Until
 	Permanent                 // an administrator's word
+	RunGone                   // as Listening; the process that started the server, and that its ports were given to, has ended
 )
 
-var evidenceNames = [...]string{"unchecked", "listening", "waiting", "process", "lease", "permanent"}
+var evidenceNames = [...]string{"unchecked", "listening", "waiting", "process", "lease", "permanent", "listening, run gone"}
 
 // String returns the word that people see.
 func (e Evidence) String() string {
@@ -32,5 +33,5 @@ func ParseEvidence(s string) (Evidence, error) {
 			return Evidence(i), nil
 		}
 	}
-	return 0, fmt.Errorf("evidence %q: want unchecked, listening, waiting, process, lease or permanent", s)
+	return 0, fmt.Errorf("evidence %q: want unchecked, listening, waiting, process, lease, permanent, or listening, run gone", s)
 }

@@ -10,6 +10,7 @@ func TestEvidence(t *testing.T) {
 	words := map[endpoint.Evidence]string{
 		endpoint.Unchecked: "unchecked", endpoint.Listening: "listening", endpoint.Waiting: "waiting",
 		endpoint.Process: "process", endpoint.Lease: "lease", endpoint.Permanent: "permanent",
+		endpoint.RunGone: "listening, run gone",
 	}
 	for e, word := range words {
 		if e.String() != word {
@@ -24,7 +25,7 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("ParseEvidence(%q) = %v, want an error", word, got)
 		}
 	}
-	if got, want := endpoint.Evidence(6).String(), "Evidence(6)"; got != want {
+	if got, want := endpoint.Evidence(7).String(), "Evidence(7)"; got != want {
 		t.Errorf("an Evidence that there is not is %q, want %q", got, want)
 	}
 }

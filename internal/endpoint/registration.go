@@ -96,12 +96,22 @@ func (r *Registration) Validate() error {
 		return errors.New("an ONC program has no protocol sequence")
 	case r.Dialect == ONC && !r.Object.IsNil():
 		return errors.New("an ONC program has no objects")
-	case len(r.Annotation) > MaxAnnotation:
-		return fmt.Errorf("annotation of %d bytes; at most %d are possible", len(r.Annotation), MaxAnnotation)
-	case !printable(r.Annotation):
-		return fmt.Errorf("annotation %q is not printable", r.Annotation)
+	}
+	if err := validText("annotation", r.Annotation); err != nil {
+		return err
 	}
 	return r.Endpoint.Validate()
+}
+
+// validText returns nil for text that can stand beside a row.
+func validText(what, s string) error {
+	switch {
+	case len(s) > MaxAnnotation:
+		return fmt.Errorf("%s of %d bytes; at most %d are possible", what, len(s), MaxAnnotation)
+	case !printable(s):
+		return fmt.Errorf("%s %q is not printable", what, s)
+	}
+	return nil
 }
 
 // A Place has room for one registration: of an ONC program and version on a

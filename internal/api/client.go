@@ -1,4 +1,4 @@
-package control
+package api
 
 import (
 	"bytes"
@@ -18,8 +18,8 @@ import (
 
 // A Client asks the daemon behind a control socket.
 type Client struct {
-	path string
-	http http.Client
+	Path string      // of the socket
+	HTTP http.Client // whose Transport dials it, whatever the address
 }
 
 // NewClient returns a client of the daemon whose control socket is at path,
@@ -27,7 +27,7 @@ type Client struct {
 func NewClient(path string) *Client {
 	var d net.Dialer
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
-	return &Client{path: path, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &Client{Path: path, HTTP: http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
 // A RefusedError is what the daemon would not do; nothing of it was done.
@@ -38,18 +38,35 @@ func (e *RefusedError) Error() string { return strings.Join(e.Mistakes, "\n") }
 // List returns everything that is registered, oldest first.
 func (c *Client) List(ctx context.Context) (Listing, error) {
 	var l Listing
-	return l, c.do(ctx, http.MethodGet, endpointsPath, nil, &l)
+	return l, c.do(ctx, http.MethodGet, EndpointsPath, nil, &l)
 }
 
 // Add registers endpoints, all or none, and returns them as they stand.
 func (c *Client) Add(ctx context.Context, a Addition) (Listing, error) {
 	var l Listing
-	return l, c.do(ctx, http.MethodPost, endpointsPath, a, &l)
+	return l, c.do(ctx, http.MethodPost, EndpointsPath, a, &l)
+}
+
+// Grant gives the calling process ports.
+func (c *Client) Grant(ctx context.Context, r GrantRequest) (endpoint.GrantDocument, error) {
+	var g endpoint.GrantDocument
+	return g, c.do(ctx, http.MethodPost, GrantsPath, r, &g)
+}
+
+// Release gives the ports of the grant with that id back.
+func (c *Client) Release(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, GrantsPath+"/"+url.PathEscape(id), nil, nil)
+}
+
+// Pool returns what ports are given from, and to whom they were given.
+func (c *Client) Pool(ctx context.Context) (Pool, error) {
+	var p Pool
+	return p, c.do(ctx, http.MethodGet, PoolPath, nil, &p)
 }
 
 // RemoveID ends the registration with that id.
 func (c *Client) RemoveID(ctx context.Context, id endpoint.ID) error {
-	return c.do(ctx, http.MethodDelete, endpointsPath+"/"+id.String(), nil, nil)
+	return c.do(ctx, http.MethodDelete, EndpointsPath+"/"+id.String(), nil, nil)
 }
 
 // Remove ends the registrations of the interface that d names, on d's transport, or
@@ -63,7 +80,7 @@ func (c *Client) Remove(ctx context.Context, d endpoint.Document) error {
 		q.Set("program", fmt.Sprint(d.Program))
 		setTransport(q, "netid", d.NetID)
 	}
-	return c.do(ctx, http.MethodDelete, endpointsPath+"?"+q.Encode(), nil, nil)
+	return c.do(ctx, http.MethodDelete, EndpointsPath+"?"+q.Encode(), nil, nil)
 }
 
 // setTransport leaves out what is not said. What is said goes as it is: were a
@@ -77,7 +94,7 @@ func setTransport(q url.Values, key, name string) {
 // Watch calls f with a snapshot, then with every change, until ctx is
 // cancelled (it returns nil), f fails, or the daemon ends.
 func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
-	answer, err := c.send(ctx, http.MethodGet, endpointsPath+"?watch=true", nil)
+	answer, err := c.send(ctx, http.MethodGet, EndpointsPath+"?watch=true", nil)
 	if err != nil {
 		return err
 	}
@@ -90,9 +107,9 @@ func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 		case ctx.Err() != nil:
 			return nil
 		case hungUp(err):
-			return fmt.Errorf("%s: the daemon ended the connection", c.path)
+			return fmt.Errorf("%s: the daemon ended the connection", c.Path)
 		case err != nil:
-			return fmt.Errorf("%s: %w", c.path, err)
+			return fmt.Errorf("%s: %w", c.Path, err)
 		}
 		if err := f(e); err != nil {
 			return err
@@ -111,7 +128,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, result any) 
 		return nil
 	}
 	if err := json.NewDecoder(answer.Body).Decode(result); err != nil {
-		return fmt.Errorf("%s: %w", c.path, err)
+		return fmt.Errorf("%s: %w", c.Path, err)
 	}
 	io.Copy(io.Discard, answer.Body) // the rest, a line end: or the connection cannot be used again
 	return nil
@@ -130,7 +147,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.http.Do(req)
+	answer, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -140,7 +157,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	defer answer.Body.Close()
 	var refusal Refusal
 	if json.NewDecoder(answer.Body).Decode(&refusal); len(refusal.Mistakes) == 0 {
-		return nil, fmt.Errorf("%s: %s", c.path, answer.Status)
+		return nil, fmt.Errorf("%s: %s", c.Path, answer.Status)
 	}
 	return nil, &RefusedError{refusal}
 }
@@ -150,7 +167,7 @@ func (c *Client) explain(err error) error {
 	var op *net.OpError
 	switch {
 	case hungUp(err):
-		return fmt.Errorf("%s: the daemon ended the connection without an answer: it may have ended, or have as many connections as it takes", c.path)
+		return fmt.Errorf("%s: the daemon ended the connection without an answer: it may have ended, or have as many connections as it takes", c.Path)
 	case errors.As(err, &op):
 		return op
 	}
