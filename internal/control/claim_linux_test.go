@@ -207,6 +207,6 @@ func TestNotKept(t *testing.T) {
 
 type fullDisk struct{ *registry.Memory }
 
-func (fullDisk) Write([]registry.Record, []endpoint.ID) error {
+func (fullDisk) Write(registry.Batch) error {
 	return fmt.Errorf("permanent.yaml: %w", syscall.ENOSPC)
 }

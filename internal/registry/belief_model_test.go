@@ -279,12 +279,12 @@ func (m *believer) Check(t *rapid.T) {
 	if !slices.Equal(m.follower.rows, all) {
 		t.Fatalf("a watcher has\n%v, want\n%v", m.follower.rows, all)
 	}
-	recs, err := m.c.Store.Load()
-	if err != nil || !slices.EqualFunc(recs, m.rows, func(a registry.Record, b *believed) bool {
+	stored, err := m.c.Store.Load()
+	if err != nil || !slices.EqualFunc(stored.Rows, m.rows, func(a registry.Record, b *believed) bool {
 		listens := b.Evidence == endpoint.Listening
 		return a.Registration == b.Registration && a.Seen == listens && (!listens || a.SocketUID == b.first)
 	}) {
-		t.Fatalf("journalled:\n%+v, %v, want\n%v", recs, err, m.rows)
+		t.Fatalf("journalled:\n%+v, %v, want\n%v", stored.Rows, err, m.rows)
 	}
 	for _, o := range []endpoint.Owner{root, alice, bob} {
 		n := 0

@@ -25,7 +25,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	file := newFailing()
 	kept := registry.Record{Registration: row(root, 99, 1, rpcbind.TCP, 2000), Order: 1}
 	kept.ID, kept.Evidence = 99, endpoint.Permanent
-	file.Store.Write([]registry.Record{kept}, nil)
+	file.Store.Write(registry.Batch{Rows: []registry.Record{kept}})
 	journal := newFailing()
 	g := openWith(t, registry.Config{Sockets: &sockets, Store: journal, Permanent: file, Grace: 10 * time.Millisecond})
 	f := follower{watcher: g.Watch(nil)}

@@ -189,9 +189,9 @@ func (m *dceModel) Check(t *rapid.T) {
 	if len(m.follower.rows) != len(all) {
 		t.Fatalf("a watcher has %d rows, want %d", len(m.follower.rows), len(all))
 	}
-	recs, err := m.c.Store.Load()
-	if err != nil || !slices.EqualFunc(recs, m.rows, func(a registry.Record, b endpoint.Registration) bool { return a.Registration == b }) {
-		t.Fatalf("journalled:\n%+v, %v, want\n%v", recs, err, m.rows)
+	stored, err := m.c.Store.Load()
+	if err != nil || !slices.EqualFunc(stored.Rows, m.rows, func(a registry.Record, b endpoint.Registration) bool { return a.Registration == b }) {
+		t.Fatalf("journalled:\n%+v, %v, want\n%v", stored.Rows, err, m.rows)
 	}
 	told, at := m.g.AllDCE()
 	m.checkOrdered(t, told, func(r endpoint.Registration) bool { return r.Dialect == endpoint.DCE })

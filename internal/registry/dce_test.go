@@ -190,9 +190,9 @@ func TestAnnotationAgain(t *testing.T) {
 			if changes := uint64(1); tt.want == "new" && g.Seq() != seq+changes || tt.want == "old" && old != got {
 				t.Errorf("%d changes", g.Seq()-seq)
 			}
-			recs, _ := journal.Load()
+			kept, _ := journal.Load()
 			filed, err := file.Load()
-			if all := append(recs, filed...); err != nil || len(all) != 1 || all[0].Annotation != tt.want {
+			if all := append(kept.Rows, filed.Rows...); err != nil || len(all) != 1 || all[0].Annotation != tt.want {
 				t.Errorf("stored: %+v, %v, want annotation %q", all, err, tt.want)
 			}
 		})
@@ -262,8 +262,8 @@ func TestReplaceOwnAndPermanent(t *testing.T) {
 	replace.Replace = true
 	claim(t, g, replace, dce(root, y1, "tcp 0.0.0.0:2001"))
 	checkTold(t, g, "x1@tcp 0.0.0.0:135, y1@tcp 0.0.0.0:2001")
-	if recs, _ := file.Load(); len(recs) != 1 || recs[0].Addr.Port() != 2001 {
-		t.Errorf("the file has %+v, want the new row only", recs)
+	if filed, _ := file.Load(); len(filed.Rows) != 1 || filed.Rows[0].Addr.Port() != 2001 {
+		t.Errorf("the file has %+v, want the new row only", filed.Rows)
 	}
 }
 

@@ -449,11 +449,11 @@ func TestProcessAfterRestart(t *testing.T) {
 	if _, err := add(g, row(bob, 5, 1, rpcbind.TCP, 3000)); err != nil {
 		t.Errorf("Add in place of a row that waits for nobody = %v", err)
 	}
-	recs, err := store.Load()
-	if err != nil || slices.ContainsFunc(recs, func(r registry.Record) bool { return r.Program == 3 }) {
-		t.Errorf("the journal has %+v, %v, want the ended row gone", recs, err)
+	journal, err := store.Load()
+	if err != nil || slices.ContainsFunc(journal.Rows, func(r registry.Record) bool { return r.Program == 3 }) {
+		t.Errorf("the journal has %+v, %v, want the ended row gone", journal.Rows, err)
 	}
-	for _, rec := range recs {
+	for _, rec := range journal.Rows {
 		if rec.Evidence != g.Lookup(rec.Interface, rec.NetID).Evidence {
 			t.Errorf("program %d is journalled with evidence %s", rec.Program, rec.Evidence)
 		}

@@ -18,7 +18,7 @@ func (g *Registry) journal(c *change) error {
 		if g.c.Permanent == nil {
 			return fmt.Errorf("%w: there is no file of permanent registrations", ErrStore)
 		}
-		if err := g.c.Permanent.Write(permanent.put, permanent.gone); err != nil {
+		if err := g.c.Permanent.Write(permanent); err != nil {
 			return fmt.Errorf("%w: %w", ErrStore, err)
 		}
 	}
@@ -28,8 +28,8 @@ func (g *Registry) journal(c *change) error {
 
 // batches returns what is to be written: to the journal, and to the file of
 // permanent registrations.
-func (c *change) batches() (kept, permanent batch) {
-	of := func(r *endpoint.Registration) *batch {
+func (c *change) batches() (kept, permanent Batch) {
+	of := func(r *endpoint.Registration) *Batch {
 		if r.Evidence == endpoint.Permanent {
 			return &permanent
 		}
@@ -37,41 +37,33 @@ func (c *change) batches() (kept, permanent batch) {
 	}
 	for _, e := range c.ended {
 		b := of(e.reg)
-		b.gone = append(b.gone, e.reg.ID)
+		b.Gone = append(b.Gone, e.reg.ID)
 	}
 	for _, r := range c.made {
 		b := of(r.reg)
-		b.put = append(b.put, r.record())
+		b.Rows = append(b.Rows, r.record())
 	}
 	for _, n := range c.renewed {
 		from, to := of(n.row.reg), of(n.reg)
 		if from != to {
-			from.gone = append(from.gone, n.reg.ID)
+			from.Gone = append(from.Gone, n.reg.ID)
 		}
-		to.put = append(to.put, (&row{reg: n.reg, belief: n.belief, order: n.row.order}).record())
+		to.Rows = append(to.Rows, (&row{reg: n.reg, belief: n.belief, order: n.row.order}).record())
 	}
 	return kept, permanent
 }
 
 // keep writes to the journal. That it cannot be written stops nobody: it is a
 // cache, and is written again when it can be.
-func (g *Registry) keep(b *batch) {
+func (g *Registry) keep(b *Batch) {
 	if g.c.Store == nil || g.behind || b.empty() {
 		return
 	}
-	if err := g.c.Store.Write(b.put, b.gone); err != nil {
+	if err := g.c.Store.Write(*b); err != nil {
 		g.behind = true
 		g.c.Log.Error("registrations not kept for a restart, until the journal can be written", "err", err)
 	}
 }
-
-// A batch is one write to a store.
-type batch struct {
-	put  []Record
-	gone []endpoint.ID
-}
-
-func (b *batch) empty() bool { return len(b.put)+len(b.gone) == 0 }
 
 // catchUp writes the whole journal after it could not be written. g.change is held.
 func (g *Registry) catchUp() {
@@ -82,19 +74,25 @@ func (g *Registry) catchUp() {
 	if err != nil {
 		return
 	}
-	var b batch
-	for _, rec := range stored {
-		if r := g.rows[rec.ID]; r == nil || r.reg.Evidence == endpoint.Permanent {
-			b.gone = append(b.gone, rec.ID)
+	var b Batch
+	g.catchUpRows(stored.Rows, &b)
+	if err := g.c.Store.Write(b); err == nil {
+		g.behind = false
+		g.c.Log.Info("journal written again")
+	}
+}
+
+// catchUpRows adds to b what makes the stored rows those that stand. It says
+// nothing of what else is stored.
+func (g *Registry) catchUpRows(stored []Record, b *Batch) {
+	for i := range stored {
+		if r := g.rows[stored[i].ID]; r == nil || r.reg.Evidence == endpoint.Permanent {
+			b.Gone = append(b.Gone, stored[i].ID)
 		}
 	}
 	for r := g.order.first; r != nil; r = r.links[inOrder].next {
 		if !r.reg.Own && r.reg.Evidence != endpoint.Permanent {
-			b.put = append(b.put, r.record())
+			b.Rows = append(b.Rows, r.record())
 		}
-	}
-	if err := g.c.Store.Write(b.put, b.gone); err == nil {
-		g.behind = false
-		g.c.Log.Info("journal written again")
 	}
 }

@@ -28,13 +28,13 @@ func (g *Registry) load() error {
 	if g.c.Store == nil {
 		return nil
 	}
-	recs, err := g.c.Store.Load()
+	stored, err := g.c.Store.Load()
 	if err != nil { // a cache stops nobody
 		g.behind = true
 		g.c.Log.Error("what was registered before cannot be read", "err", err)
 		return nil
 	}
-	g.loadJournal(recs)
+	g.loadJournal(stored.Rows)
 	return nil
 }
 
@@ -52,13 +52,13 @@ func (g *Registry) filed() ([]*row, error) {
 	if g.c.Permanent == nil {
 		return nil, nil
 	}
-	recs, err := g.c.Permanent.Load()
+	stored, err := g.c.Permanent.Load()
 	if err != nil {
 		return nil, err
 	}
 	var rows []*row
-	for i := range recs {
-		reg := recs[i].Registration
+	for i := range stored.Rows {
+		reg := stored.Rows[i].Registration
 		reg.Evidence = endpoint.Permanent
 		if reg.Since.IsZero() {
 			reg.Since = time.Now()

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -10,24 +9,35 @@ import (
 
 // Memory is a [Store] that forgets everything when the process ends.
 type Memory struct {
-	records map[endpoint.ID]Record
+	rows   map[endpoint.ID]Record
+	grants map[endpoint.ID]GrantRecord // of other ids than the rows
 }
 
 // NewMemory returns an empty store.
-func NewMemory() *Memory { return &Memory{records: map[endpoint.ID]Record{}} }
+func NewMemory() *Memory {
+	return &Memory{rows: map[endpoint.ID]Record{}, grants: map[endpoint.ID]GrantRecord{}}
+}
 
 // Load implements [Store]; there is no error.
-func (m *Memory) Load() ([]Record, error) {
-	return slices.SortedFunc(maps.Values(m.records), func(a, b Record) int { return cmp.Compare(a.Order, b.Order) }), nil
+func (m *Memory) Load() (Contents, error) {
+	c := Contents{Rows: slices.Collect(maps.Values(m.rows)), Grants: slices.Collect(maps.Values(m.grants))}
+	c.Sort()
+	return c, nil
 }
 
 // Write implements [Store]; there is no error.
-func (m *Memory) Write(put []Record, gone []endpoint.ID) error {
-	for _, id := range gone {
-		delete(m.records, id)
+func (m *Memory) Write(b Batch) error {
+	for _, id := range b.Gone {
+		delete(m.rows, id)
+		delete(m.grants, id)
 	}
-	for _, r := range put {
-		m.records[r.ID] = r
+	for _, r := range b.Rows {
+		delete(m.grants, r.ID)
+		m.rows[r.ID] = r
+	}
+	for _, g := range b.Grants {
+		delete(m.rows, g.ID)
+		m.grants[g.ID] = g
 	}
 	return nil
 }

@@ -13,6 +13,6 @@ func TestMemory(t *testing.T) {
 			m := registry.NewMemory()
 			return func() registry.Store { return m }
 		},
-		Record: storetest.Record,
+		Record: storetest.Record, Grant: storetest.Grant,
 	})
 }

@@ -31,7 +31,7 @@ func (g *Registry) loadJournal(recs []Record) {
 			dead[v.at] = v.why
 		}
 	}
-	var b batch
+	var b Batch
 	for i, r := range revived {
 		why, ended := dead[r]
 		if !ended {
@@ -54,9 +54,9 @@ func (g *Registry) reviveOther(r *row) (why Reason, ended bool) {
 
 // settle inserts a row of the journal that holds, and notes in b what the journal
 // should say other than the record rec.
-func (g *Registry) settle(r *row, rec *Record, ended bool, why Reason, b *batch) {
+func (g *Registry) settle(r *row, rec *Record, ended bool, why Reason, b *Batch) {
 	if ended || !g.fits(r) {
-		b.gone = append(b.gone, rec.ID)
+		b.Gone = append(b.Gone, rec.ID)
 		if ended {
 			g.counters.count(Event{Kind: Ended, Reason: why})
 			g.c.Log.Info("registration of an earlier run ended", "interface", r.reg.Interface, "endpoint", r.reg.Endpoint, "why", why.String())
@@ -64,12 +64,12 @@ func (g *Registry) settle(r *row, rec *Record, ended bool, why Reason, b *batch)
 		return
 	}
 	if g.rows[r.reg.ID] != nil { // a permanent row has it: who wrote the file copied more than they should
-		b.gone = append(b.gone, rec.ID)
+		b.Gone = append(b.Gone, rec.ID)
 		r.reg.ID = g.newID()
 	}
 	g.restore(r)
 	if now := r.record(); now != *rec {
-		b.put = append(b.put, now)
+		b.Rows = append(b.Rows, now)
 	}
 }
 

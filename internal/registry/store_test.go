@@ -12,6 +12,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
+	"github.com/quaymaster/quaymaster/internal/registry/storetest"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -38,23 +39,23 @@ func (f *failing) failLoad(err error) {
 	f.load = err
 }
 
-func (f *failing) Load() ([]registry.Record, error) {
+func (f *failing) Load() (registry.Contents, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.load != nil {
-		return nil, f.load
+		return registry.Contents{}, f.load
 	}
 	return f.Store.Load()
 }
 
-func (f *failing) Write(put []registry.Record, gone []endpoint.ID) error {
+func (f *failing) Write(b registry.Batch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writes++
 	if f.write != nil {
 		return f.write
 	}
-	return f.Store.Write(put, gone)
+	return f.Store.Write(b)
 }
 
 func (f *failing) Close() error {
@@ -67,12 +68,12 @@ func newFailing() *failing { return &failing{Store: registry.NewMemory()} }
 // stored returns what a store has, in its order: program and evidence.
 func stored(t testing.TB, s registry.Store) string {
 	t.Helper()
-	recs, err := s.Load()
+	c, err := s.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []string
-	for _, r := range recs {
+	for _, r := range c.Rows {
 		all = append(all, fmt.Sprintf("%d %s", r.Program, r.Evidence))
 	}
 	return strings.Join(all, ", ")
@@ -121,8 +122,8 @@ func TestStored(t *testing.T) {
 	claim(t, g, forever, program(4))
 	checkStored(t, journal, "1 listening, 2 waiting, 3 lease")
 	checkStored(t, permanent, "4 permanent")
-	recs, _ := journal.Load()
-	if r := recs[0]; !r.Seen || r.SocketUID != bob.UID || r.PID != 5 || r.Owner != alice {
+	kept, _ := journal.Load()
+	if r := kept.Rows[0]; !r.Seen || r.SocketUID != bob.UID || r.PID != 5 || r.Owner != alice {
 		t.Errorf("stored of a row with bob's socket: %+v", r)
 	}
 	claim(t, g, forever, program(3)) // goes from one to the other
@@ -223,6 +224,29 @@ func TestJournalBehind(t *testing.T) {
 		claim(t, g, anHour, program(5))
 		if n := log.count("level=ERROR"); n != 2 {
 			t.Errorf("%d errors were logged after it failed again, want 2", n)
+		}
+	})
+}
+
+// TestGrantsStay: what the journal has beside rows outlasts a restart, and that the
+// journal could not be written.
+func TestGrantsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		journal := newFailing()
+		grants := []registry.GrantRecord{storetest.Grant(0), storetest.Grant(1)}
+		journal.Store.Write(registry.Batch{Grants: grants})
+		g := running(t, registry.Config{Store: journal, Permanent: registry.NewMemory()})
+		claim(t, g, anHour, program(1), program(2))
+		journal.fail(errors.New("no space"))
+		g.Remove(alice, program(1).Interface, rpcbind.TCP)
+		journal.fail(nil)
+		time.Sleep(2 * time.Second)
+		checkStored(t, journal, "2 lease")
+		checkStanding(t, g, "2 lease")
+		stored, err := journal.Load()
+		slices.SortFunc(grants, func(a, b registry.GrantRecord) int { return a.Since.Compare(b.Since) })
+		if err != nil || !slices.EqualFunc(stored.Grants, grants, storetest.SameGrant) {
+			t.Errorf("the journal has %+v, %v, want %+v", stored.Grants, err, grants)
 		}
 	})
 }
@@ -353,14 +377,14 @@ func TestReopenMisfits(t *testing.T) {
 	bad.NetID = 99
 	own.Own = true
 	forced.Evidence = endpoint.Permanent
-	journal.Write([]registry.Record{good(1, 1), good(2, 2), bad, own, mappers, forced, good(7, 7)}, nil)
-	permanent.Write([]registry.Record{kept(1, 11), kept(9, 7), kept(rpcbind.Program, 12)}, nil)
+	journal.Write(registry.Batch{Rows: []registry.Record{good(1, 1), good(2, 2), bad, own, mappers, forced, good(7, 7)}})
+	permanent.Write(registry.Batch{Rows: []registry.Record{kept(1, 11), kept(9, 7), kept(rpcbind.Program, 12)}})
 	g := openWith(t, registry.Config{Store: journal, Permanent: permanent, Own: []endpoint.Registration{row(root, rpcbind.Program, 4, rpcbind.TCP, rpcbind.Port)}})
 	checkStanding(t, g, "100000 listening, 1 permanent, 9 permanent, 2 unchecked, 7 unchecked")
 	checkStored(t, journal, "2 unchecked, 7 unchecked")
-	recs, _ := journal.Load()
-	if r := g.Lookup(program(7).Interface, rpcbind.TCP); r.ID == 7 || recs[1].ID != r.ID {
-		t.Errorf("ids %s and, journalled, %s of a row whose id a permanent row has: want another", r.ID, recs[1].ID)
+	now, _ := journal.Load()
+	if r := g.Lookup(program(7).Interface, rpcbind.TCP); r.ID == 7 || now.Rows[1].ID != r.ID {
+		t.Errorf("ids %s and, journalled, %s of a row whose id a permanent row has: want another", r.ID, now.Rows[1].ID)
 	}
 	if r := g.Lookup(program(9).Interface, rpcbind.TCP); r.ID != 7 || r.Since.IsZero() {
 		t.Errorf("a permanent row without a time: %+v, want one", r)
@@ -376,7 +400,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 	old := registry.Record{Registration: program(2), Order: 1}
 	old.ID = 1
-	broken.Store.Write([]registry.Record{old}, nil)
+	broken.Store.Write(registry.Batch{Rows: []registry.Record{old}})
 	var log logged
 	g := openWith(t, registry.Config{Store: broken, Log: log.logger()})
 	claim(t, g, anHour, program(1))
@@ -393,7 +417,7 @@ func TestOpenErrors(t *testing.T) {
 	over := newFailing()
 	rec := registry.Record{Registration: program(1), Order: 1}
 	rec.ID, rec.Evidence, rec.Until = 1, endpoint.Lease, time.Now().Add(-time.Second)
-	over.Store.Write([]registry.Record{rec}, nil)
+	over.Store.Write(registry.Batch{Rows: []registry.Record{rec}})
 	over.fail(errors.New("read only"))
 	g = openWith(t, registry.Config{Store: over, Log: log.logger()})
 	checkStanding(t, g, "")
@@ -451,7 +475,7 @@ func TestReload(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			journal, file := registry.NewMemory(), newFailing()
-			file.Store.Write(first, nil)
+			file.Store.Write(registry.Batch{Rows: first})
 			g := openWith(t, registry.Config{Store: journal, Permanent: file})
 			claim(t, g, anHour, program(5), program(6))
 			ended := endings(g)
@@ -461,7 +485,7 @@ func TestReload(t *testing.T) {
 			for id := range endpoint.ID(100) {
 				gone = append(gone, id)
 			}
-			file.Store.Write(tt.file, gone)
+			file.Store.Write(registry.Batch{Rows: tt.file, Gone: gone})
 			if err := g.Reload(); err != nil {
 				t.Fatalf("Reload = %v", err)
 			}
@@ -505,7 +529,7 @@ func TestReloadFails(t *testing.T) {
 	file.failLoad(nil)
 	copied := registry.Record{Registration: program(3)}
 	copied.ID, copied.Evidence, copied.Owner = lent.ID, endpoint.Permanent, root
-	file.Store.Write([]registry.Record{copied}, nil)
+	file.Store.Write(registry.Batch{Rows: []registry.Record{copied}})
 	const want = "leave it out"
 	if err := g.Reload(); err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("Reload with the id of alice's row = %v, want an error that ends in %q", err, want)

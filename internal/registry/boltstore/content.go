@@ -21,7 +21,10 @@ const (
 	bootKey   = "boot"
 	logKey    = "log" // with the checksum of a row, since another name leaves a log unread
 
-	format = "1" // changes when the rows do
+	// format changes when what is there already means something else. A kind of row
+	// more leaves it: a program that knows no grants refuses the row of one, and
+	// reads the files that have none.
+	format = "1"
 )
 
 // errOtherBoot says that a file tells of processes of another boot, which have ended.

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
-	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/registry/storetest"
 )
 
@@ -33,18 +32,20 @@ func states(t testing.TB, rows, writes int) []state {
 	}
 	defer s.Close()
 	s.SetBounds(1, maxLog) // the rows are in the file at once
-	var all []registry.Record
-	for i := range rows {
-		all = append(all, storetest.Record(i))
-	}
-	if err := s.Write(all, nil); err != nil {
+	if err := s.Write(storetest.Mixed(0, rows)); err != nil {
 		t.Fatal(err)
 	}
 	var states []state
 	for i := range writes {
-		r := storetest.Record(1000 + i)
-		r.ID = all[i*7%rows].ID
-		if err := s.Write([]registry.Record{r}, []endpoint.ID{all[i*11%rows].ID}); err != nil {
+		b := storetest.Mixed(1000+i, 1001+i)
+		for k := range b.Rows {
+			b.Rows[k].ID = storetest.MixedID(i * 7 % rows)
+		}
+		for k := range b.Grants {
+			b.Grants[k].ID = storetest.MixedID(i * 7 % rows)
+		}
+		b.Gone = []endpoint.ID{storetest.MixedID(i * 11 % rows)}
+		if err := s.Write(b); err != nil {
 			t.Fatal(err)
 		}
 		file, err := os.ReadFile(path)

@@ -30,9 +30,9 @@ func sound(t testing.TB) []byte {
 	for i := range soundRows + 20 {
 		var gone []endpoint.ID
 		if i >= soundRows {
-			gone = append(gone, storetest.Record(i-soundRows).ID)
+			gone = append(gone, storetest.MixedID(i-soundRows))
 		}
-		write(t, s, records(i, i+1), gone...)
+		write(t, s, storetest.Mixed(i, i+1), gone...)
 	}
 	s.Close()
 	file, err := os.ReadFile(p.path)
@@ -70,7 +70,7 @@ func (p *place) survives(t *testing.T, what string, file []byte) (found bool) {
 	} else if err == nil || p.log.Len() > 0 {
 		t.Fatalf("%s: a file is aside, or something logged: %s", what, &p.log)
 	}
-	write(t, s, records(500, 503))
+	write(t, s, storetest.Mixed(500, 503))
 	holds(t, s, n+3)
 	s.Close()
 	s = p.open(t)
@@ -212,7 +212,7 @@ func TestForeignRow(t *testing.T) {
 	if bad, err := os.ReadFile(p.path + ".bad"); err != nil || !bytes.Contains(bad, []byte("sixchr")) {
 		t.Errorf("the file is not kept aside: %d bytes, %v", len(bad), err)
 	}
-	write(t, s, records(0, 3))
+	write(t, s, storetest.Mixed(0, 3))
 	holds(t, s, 3)
 }
 
@@ -230,7 +230,7 @@ func TestOtherBoot(t *testing.T) {
 	if bad, err := os.ReadFile(p.path + ".bad"); err != nil || !bytes.Equal(bad, file) {
 		t.Errorf("the file is not kept aside: %d bytes, %v", len(bad), err)
 	}
-	write(t, s, records(0, 3))
+	write(t, s, storetest.Mixed(0, 3))
 	s.Close()
 	holds(t, p.open(t), 3)
 }
@@ -261,7 +261,7 @@ func TestDamagedInUse(t *testing.T) {
 				p := newPlace(t)
 				p.merge = merge
 				s := p.open(t)
-				write(t, s, records(0, 100))
+				write(t, s, storetest.Mixed(0, 100))
 				f, err := os.OpenFile(p.path, os.O_RDWR, 0)
 				if err != nil {
 					t.Fatal(err)
@@ -273,7 +273,7 @@ func TestDamagedInUse(t *testing.T) {
 				if merge > 0 {
 					var err error
 					for i := 100; err == nil && i < 120; i++ {
-						err = s.Write(records(i, i+1), nil)
+						err = s.Write(storetest.Mixed(i, i+1))
 					}
 					if err == nil || !strings.HasPrefix(err.Error(), p.path+": bbolt: ") || !strings.HasSuffix(err.Error(), ": the file was made anew, write everything again") {
 						t.Errorf("Write = %v", err)
@@ -281,7 +281,7 @@ func TestDamagedInUse(t *testing.T) {
 				}
 				holds(t, s, 0)
 				p.logged(t, "WARN", "")
-				write(t, s, records(0, 50))
+				write(t, s, storetest.Mixed(0, 50))
 				holds(t, s, 50)
 				if err := refusesOthers(p); err != nil {
 					t.Error(err)

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
-	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/registry/storetest"
 )
 
@@ -18,11 +17,9 @@ func logOf(t testing.TB, name string, entries int) (log []byte, ends []int, all 
 	log, sum := appendName(nil, name)
 	ends = append(ends, len(log))
 	for i := range entries {
-		var put []registry.Record
-		for j := range i % 3 {
-			put = append(put, storetest.Record(10*i+j))
-		}
-		changes, err := encodeAll(put, []endpoint.ID{storetest.Record(i).ID})
+		b := storetest.Mixed(10*i, 10*i+i%3)
+		b.Gone = []endpoint.ID{storetest.MixedID(i)}
+		changes, err := encodeAll(&b)
 		if err != nil {
 			t.Fatal(err)
 		}

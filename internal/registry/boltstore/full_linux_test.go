@@ -52,7 +52,7 @@ func TestFullDisk(t *testing.T) {
 	n := 0
 	var err error
 	for err == nil {
-		if err = s.Write(records(n, n+1), nil); err == nil {
+		if err = s.Write(storetest.Mixed(n, n+1)); err == nil {
 			n++
 		}
 	}
@@ -61,13 +61,13 @@ func TestFullDisk(t *testing.T) {
 	}
 	holds(t, s, n)
 	for range 50 { // bbolt must not lose pages
-		if err := s.Write(records(n, n+100), nil); !errors.Is(err, unix.ENOSPC) {
+		if err := s.Write(storetest.Mixed(n, n+100)); !errors.Is(err, unix.ENOSPC) {
 			t.Fatalf("Write = %v", err)
 		}
 	}
 	holds(t, s, n)
 	resize(t, dir, 10*room)
-	write(t, s, records(n, n+100))
+	write(t, s, storetest.Mixed(n, n+100))
 	n += 100
 	holds(t, s, n)
 
@@ -79,7 +79,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("logged\n%swant one warning", line)
 	}
 	holds(t, s, n)
-	if err := s.Write(records(n, n+1), nil); !errors.Is(err, unix.ENOSPC) {
+	if err := s.Write(storetest.Mixed(n, n+1)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Write on a full disk = %v", err)
 	}
 	holds(t, s, n)
@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(dir + "/filler"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, s, records(n, n+1), storetest.Record(0).ID)
+	write(t, s, storetest.Mixed(n, n+1), storetest.MixedID(0))
 	holds(t, s, n)
 	s.Close()
 	s = p.open(t)
@@ -103,13 +103,13 @@ func TestFullDisk(t *testing.T) {
 	fill(t, dir)
 	s = p.open(t)
 	holds(t, s, 0)
-	if err := s.Write(records(0, 1), nil); !errors.Is(err, unix.ENOSPC) {
+	if err := s.Write(storetest.Mixed(0, 1)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Write on a full disk = %v", err)
 	}
 	if err := os.Remove(dir + "/filler"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, s, records(0, 1))
+	write(t, s, storetest.Mixed(0, 1))
 	holds(t, s, 1)
 }
 
@@ -122,7 +122,7 @@ func narrow(t *testing.T, merge, limit int64, n int) (s *boltstore.Store, p *pla
 	p = &place{path: dir + "/registry.db"}
 	s = p.open(t)
 	s.SetBounds(merge, limit)
-	write(t, s, records(0, n)) // at once, as it is more than the log takes
+	write(t, s, storetest.Mixed(0, n)) // at once, as it is more than the log takes
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestFullDiskWhileMerging(t *testing.T) {
 	s, p, widen := narrow(t, 6000, limit, n)
 	var err error
 	for err == nil && n < 1000 {
-		if err = s.Write(records(n, n+1), nil); err == nil {
+		if err = s.Write(storetest.Mixed(n, n+1)); err == nil {
 			n++
 		}
 	}
@@ -161,7 +161,7 @@ func TestFullDiskWhileMerging(t *testing.T) {
 		t.Fatalf("after %d records and a log of %d bytes Write = %v, want that the disk is full", n, size, err)
 	}
 	for range 20 {
-		if err := s.Write(records(n, n+10), nil); !errors.Is(err, unix.ENOSPC) {
+		if err := s.Write(storetest.Mixed(n, n+10)); !errors.Is(err, unix.ENOSPC) {
 			t.Fatalf("Write = %v", err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestFullDiskWhileMerging(t *testing.T) {
 	}
 	s = p.open(t)
 	holds(t, s, n)
-	if err := s.Write(records(n, n+1), nil); !errors.Is(err, unix.ENOSPC) {
+	if err := s.Write(storetest.Mixed(n, n+1)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Write = %v", err)
 	}
 	s.Close()
@@ -183,7 +183,7 @@ func TestFullDiskWhileMerging(t *testing.T) {
 	widen()
 	s = p.open(t)
 	holds(t, s, n)
-	write(t, s, records(n, n+1))
+	write(t, s, storetest.Mixed(n, n+1))
 	holds(t, s, n+1)
 }
 
@@ -199,11 +199,11 @@ func TestMergedLater(t *testing.T) {
 		if n == 1000 {
 			t.Fatal("there is room")
 		}
-		write(t, s, records(n, n+1))
+		write(t, s, storetest.Mixed(n, n+1))
 	}
 	widen()
 	for to := n + 25; n < to; n++ { // which are more than the bound
-		write(t, s, records(n, n+1))
+		write(t, s, storetest.Mixed(n, n+1))
 	}
 	if size := p.logSize(t); size > merge {
 		t.Errorf("the log still has %d bytes", size)

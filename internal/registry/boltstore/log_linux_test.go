@@ -48,15 +48,17 @@ func history(t testing.TB, merge int64, writes int) []snapshot {
 	there := map[endpoint.ID]bool{}
 	all := []snapshot{take(t, path, there)}
 	for i := range writes {
-		put, gone := storetest.Record(i), storetest.Record(i*7%(i+1)).ID
+		put, gone := i, storetest.MixedID(i*7%(i+1))
 		if i%4 == 3 {
-			put = storetest.Record(i - 3) // what was there before, or has gone
+			put = i - 3 // what was there before, or has gone
 		}
-		if err := s.Write([]registry.Record{put}, []endpoint.ID{gone}); err != nil {
+		b := storetest.Mixed(put, put+1)
+		b.Gone = []endpoint.ID{gone}
+		if err := s.Write(b); err != nil {
 			t.Fatal(err)
 		}
 		delete(there, gone)
-		there[put.ID] = true
+		there[storetest.MixedID(put)] = true
 		all = append(all, take(t, path, there))
 	}
 	return all
@@ -106,13 +108,16 @@ func opened(t *testing.T, db, log []byte) (ids []endpoint.ID, dir, logged string
 
 func stored(t *testing.T, s *Store) []endpoint.ID {
 	t.Helper()
-	records, err := s.Load()
+	c, err := s.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ids []endpoint.ID
-	for _, r := range records {
+	for _, r := range c.Rows {
 		ids = append(ids, r.ID)
+	}
+	for _, g := range c.Grants {
+		ids = append(ids, g.ID)
 	}
 	slices.Sort(ids)
 	return ids
@@ -171,16 +176,16 @@ func TestLogNotEmptied(t *testing.T) {
 	write := func(from, to int, gone ...int) {
 		t.Helper()
 		for i := from; i < to; i++ {
-			if err := s.Write([]registry.Record{storetest.Record(i)}, nil); err != nil {
+			if err := s.Write(storetest.Mixed(i, i+1)); err != nil {
 				t.Fatal(err)
 			}
-			there[storetest.Record(i).ID] = true
+			there[storetest.MixedID(i)] = true
 		}
 		for _, i := range gone {
-			if err := s.Write(nil, []endpoint.ID{storetest.Record(i).ID}); err != nil {
+			if err := s.Write(registry.Batch{Gone: []endpoint.ID{storetest.MixedID(i)}}); err != nil {
 				t.Fatal(err)
 			}
-			delete(there, storetest.Record(i).ID)
+			delete(there, storetest.MixedID(i))
 		}
 	}
 	write(0, 10)
@@ -191,10 +196,10 @@ func TestLogNotEmptied(t *testing.T) {
 	defer readOnly.Close()
 	file := s.changes.file
 	s.changes.file = readOnly // which cannot be emptied
-	if err := s.mergeWith([]change{{key: keyOf(storetest.Record(3).ID)}}); err != nil {
+	if err := s.mergeWith([]change{{key: keyOf(storetest.MixedID(3))}}); err != nil {
 		t.Fatal(err)
 	}
-	delete(there, storetest.Record(3).ID)
+	delete(there, storetest.MixedID(3))
 	left := take(t, path, there)
 	if len(left.log) == 0 {
 		t.Fatal("the log was emptied")
@@ -202,7 +207,7 @@ func TestLogNotEmptied(t *testing.T) {
 	if ids, _, logged := opened(t, left.db, left.log); !slices.Equal(ids, left.ids) || logged != "" {
 		t.Errorf("%d rows, want %d; it logged %s", len(ids), len(left.ids), logged)
 	}
-	if err := s.Write([]registry.Record{storetest.Record(99)}, nil); err == nil {
+	if err := s.Write(storetest.Mixed(99, 100)); err == nil {
 		t.Error("an entry is written behind those that are merged")
 	}
 	s.changes.file = file
@@ -287,7 +292,7 @@ func TestLogDamagedInUse(t *testing.T) {
 				defer s.Close()
 				write := func(i int) {
 					t.Helper()
-					if err := s.Write([]registry.Record{storetest.Record(i)}, nil); err != nil {
+					if err := s.Write(storetest.Mixed(i, i+1)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -334,11 +339,10 @@ func TestComeAndGo(t *testing.T) {
 	emptied := 0
 	for i := range 200 {
 		size := s.changes.size
-		r := storetest.Record(i)
-		if err := s.Write([]registry.Record{r}, nil); err != nil {
+		if err := s.Write(storetest.Mixed(i, i+1)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Write(nil, []endpoint.ID{r.ID}); err != nil {
+		if err := s.Write(registry.Batch{Gone: []endpoint.ID{storetest.MixedID(i)}}); err != nil {
 			t.Fatal(err)
 		}
 		if s.changes.size < size {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,7 +22,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry/storetest"
 )
 
-// Another process opens the store at pathVar. It writes records from the number
+// Another process opens the store at pathVar. It writes rows and grants from the number
 // in fromVar on and says each that is stored; without a number it waits for the
 // end of its input. Its log is merged from mergeVar bytes on.
 const (
@@ -64,16 +65,16 @@ func anotherProcess(path, from string) error {
 	}
 }
 
-// window is how many records are there after many steps.
+// window is how many rows and grants are there after many steps.
 const window = 60
 
-// step returns what the i-th Write writes: a record, in place of one.
-func step(i int) ([]registry.Record, []endpoint.ID) {
-	put := []registry.Record{storetest.Record(i)}
-	if i < window {
-		return put, nil
+// step returns what the i-th Write writes: a row or a grant, in place of one.
+func step(i int) registry.Batch {
+	b := storetest.Mixed(i, i+1)
+	if i >= window {
+		b.Gone = []endpoint.ID{storetest.MixedID(i - window)}
 	}
-	return put, []endpoint.ID{storetest.Record(i - window).ID}
+	return b
 }
 
 // stepsIn returns how many steps were taken at the place, or fails the test if
@@ -84,25 +85,22 @@ func stepsIn(t *testing.T, s registry.Store, atLeast int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there := map[endpoint.ID]registry.Record{}
-	for _, r := range got {
-		there[r.ID] = r
-	}
 	for n := atLeast; n <= atLeast+1; n++ {
-		begin := max(0, n-window)
-		complete := len(got) == n-begin
-		for i := begin; i < n; i++ {
-			want := storetest.Record(i)
-			r := there[want.ID]
-			want.Until, r.Until = time.Time{}, time.Time{} // which is the other process's
-			complete = complete && storetest.Same(r, want)
-		}
-		if complete {
+		left := storetest.Mixed(max(0, n-window), n)
+		want := registry.Contents{Rows: left.Rows, Grants: left.Grants}
+		want.Sort()
+		if slices.EqualFunc(got.Rows, want.Rows, sameButUntil) && slices.EqualFunc(got.Grants, want.Grants, storetest.SameGrant) {
 			return n
 		}
 	}
-	t.Fatalf("%d records, which are neither those after %d steps nor after one more", len(got), atLeast)
+	t.Fatalf("%d rows and %d grants, which are neither those after %d steps nor after one more", len(got.Rows), len(got.Grants), atLeast)
 	return 0
+}
+
+// sameButUntil leaves out what another process makes of a record.
+func sameButUntil(a, b registry.Record) bool {
+	a.Until, b.Until = time.Time{}, time.Time{}
+	return storetest.Same(a, b)
 }
 
 // A child is another process at a store.

@@ -15,7 +15,7 @@ import (
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// A row is a record as it stands in the file. The key is the id in six bytes, big
+// A row is a registration or a grant as it stands in the file. The key is the id in six bytes, big
 // endian; the value is the CRC-32C of the key and the text in four, and the text.
 type row struct {
 	key, value []byte
@@ -65,12 +65,19 @@ func idOf(key []byte) endpoint.ID {
 	return endpoint.ID(binary.BigEndian.Uint64(id[:]))
 }
 
+// storable tells whether there is a key for an id.
+func storable(id endpoint.ID) bool { return id != 0 && id <= endpoint.MaxID }
+
+func badID(id endpoint.ID) error {
+	return fmt.Errorf("id %d: it has %d bytes and is not 0", uint64(id), keySize)
+}
+
 // encode returns the row of a record. It refuses what decode would not return.
 func encode(r *registry.Record, now moment) (row, error) {
 	_, evidenceErr := endpoint.ParseEvidence(r.Evidence.String())
 	switch {
-	case r.ID == 0 || r.ID > endpoint.MaxID:
-		return row{}, fmt.Errorf("id %d: it has %d bytes and is not 0", uint64(r.ID), keySize)
+	case !storable(r.ID):
+		return row{}, badID(r.ID)
 	case r.Own:
 		return row{}, fmt.Errorf("%s: the mapper's own rows are not stored", r.ID)
 	case evidenceErr != nil:
@@ -146,23 +153,49 @@ func (t *text) endpoint() (_ endpoint.Endpoint, ok bool) {
 	return endpoint.Endpoint{NetID: n, Addr: t.Addr, Path: t.Path}, ok
 }
 
-// decode returns the record of a row.
-func decode(w row, now moment) (registry.Record, error) {
+// decode adds to c what a row says.
+func decode(c *registry.Contents, w row, now moment) error {
 	if err := w.check(); err != nil {
-		return registry.Record{}, err
+		return err
 	}
-	var t text
-	if err := json.Unmarshal(w.value[crcSize:], &t); err != nil {
-		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
+	var t struct {
+		text
+		Grant *grantText `json:"grant"`
 	}
+	err := json.Unmarshal(w.value[crcSize:], &t)
 	id := idOf(w.key)
-	at, ok := t.endpoint()
-	evidence, err := endpoint.ParseEvidence(t.Evidence)
 	switch {
+	case err != nil:
 	case id == 0:
 		err = errors.New("id 0")
-	case !ok:
-		err = fmt.Errorf("unknown netid %q, protocol sequence %q", t.NetID, t.ProtSeq)
+	case t.Grant == nil:
+		var r registry.Record
+		if r, err = t.record(id, now); err == nil {
+			c.Rows = append(c.Rows, r)
+		}
+	case t.text != text{}:
+		err = errors.New("a grant and more")
+	default:
+		var g registry.GrantRecord
+		if g, err = t.Grant.record(id); err == nil {
+			c.Grants = append(c.Grants, g)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("row %x: %w", w.key, err)
+	}
+	return nil
+}
+
+// record returns the registration that the text describes.
+func (t *text) record(id endpoint.ID, now moment) (registry.Record, error) {
+	at, ok := t.endpoint()
+	if !ok {
+		return registry.Record{}, fmt.Errorf("unknown netid %q, protocol sequence %q", t.NetID, t.ProtSeq)
+	}
+	evidence, err := endpoint.ParseEvidence(t.Evidence)
+	if err != nil {
+		return registry.Record{}, err
 	}
 	r := registry.Record{
 		Registration: endpoint.Registration{
@@ -179,11 +212,5 @@ func decode(w row, now moment) (registry.Record, error) {
 	if t.Until != nil {
 		r.Until = now.at(*t.Until)
 	}
-	if err == nil {
-		err = r.Validate()
-	}
-	if err != nil {
-		return registry.Record{}, fmt.Errorf("row %x: %w", w.key, err)
-	}
-	return r, nil
+	return r, r.Validate()
 }

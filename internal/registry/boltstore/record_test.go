@@ -1,8 +1,10 @@
 package boltstore
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,18 @@ import (
 // rowOf returns a row with a right checksum.
 func rowOf(id endpoint.ID, text string) row {
 	return rowFor(keyOf(id), []byte(text))
+}
+
+// decoded returns the registration that a row says.
+func decoded(w row, now moment) (registry.Record, error) {
+	var c registry.Contents
+	if err := decode(&c, w, now); err != nil {
+		return registry.Record{}, err
+	}
+	if len(c.Rows) != 1 || len(c.Grants) > 0 {
+		return registry.Record{}, fmt.Errorf("%d registrations, %d grants", len(c.Rows), len(c.Grants))
+	}
+	return c.Rows[0], nil
 }
 
 func TestText(t *testing.T) {
@@ -55,7 +69,7 @@ func TestUntil(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := decode(w, later)
+		got, err := decoded(w, later)
 		off := got.Until.Sub(later.time) - tt.want
 		if err != nil || off.Abs() > time.Second {
 			t.Errorf("%s: until %v after the later moment, %v, want %v", tt.name, got.Until.Sub(later.time), err, tt.want)
@@ -63,7 +77,7 @@ func TestUntil(t *testing.T) {
 	}
 	r := storetest.Record(0)
 	w, err := encode(&r, moment{began, 40})
-	if got, decodeErr := decode(w, later); err != nil || decodeErr != nil || !got.Until.IsZero() {
+	if got, decodeErr := decoded(w, later); err != nil || decodeErr != nil || !got.Until.IsZero() {
 		t.Errorf("no Until becomes %v, %v, %v", got.Until, err, decodeErr)
 	}
 }
@@ -91,15 +105,22 @@ func TestRefused(t *testing.T) {
 }
 
 func TestBadRows(t *testing.T) {
-	good := rowOf(1, `{"dialect":1,"netid":"local","path":"/x","evidence":"lease","since":"2026-11-22T23:47:00Z"}`)
-	if _, err := decode(good, moment{}); err != nil {
-		t.Fatal(err)
-	}
-	for i := range len(good.value) * 8 {
-		bad := row{good.key, append([]byte(nil), good.value...)}
-		bad.value[i/8] ^= 1 << (i % 8)
-		if got, err := decode(bad, moment{}); err == nil {
-			t.Fatalf("with bit %d changed decode = %+v", i, got)
+	const (
+		local = `"dialect":1,"netid":"local","path":"/x","evidence":"lease","since":"2026-11-22T23:47:00Z"`
+		grant = `"grant":{"dialect":1,"pool":"dynamic","tcp":1024,"since":"2026-11-22T23:47:00Z"}`
+	)
+	good := rowOf(1, `{`+local+`}`)
+	for _, good := range []row{good, rowOf(1, `{`+local+`,"grant":null}`), rowOf(1, `{`+grant+`}`)} {
+		var c registry.Contents
+		if err := decode(&c, good, moment{}); err != nil || len(c.Rows)+len(c.Grants) != 1 {
+			t.Fatalf("decode(%s) = %+v, %v", good.value, c, err)
+		}
+		for i := range len(good.value) * 8 {
+			bad := row{good.key, append([]byte(nil), good.value...)}
+			bad.value[i/8] ^= 1 << (i % 8)
+			if err := decode(&c, bad, moment{}); err == nil {
+				t.Fatalf("with bit %d of %s changed decode = %+v", i, good.value, c)
+			}
 		}
 	}
 	for _, bad := range []row{
@@ -110,9 +131,19 @@ func TestBadRows(t *testing.T) {
 		rowOf(1, `{"dialect":1,"netid":"local","path":"/x","evidence":"hope"}`),
 		rowOf(1, `{"dialect":1,"netid":"local","path":"x","evidence":"lease"}`),
 		rowOf(1, `{"dialect":1,"netid":"tcp","addr":"1.2.3.4","evidence":"lease"}`),
+		rowOf(0, `{`+grant+`}`),
+		rowOf(1, `{`+local+`,`+grant+`}`), rowOf(1, `{`+grant+`,"uid":1}`), rowOf(1, `{`+grant+`,"until":0}`), rowOf(1, `{`+grant+`,"grant":null}`),
+		rowOf(1, `{"grant":{}}`), rowOf(1, `{"grant":7}`), rowOf(1, `{"grant":[]}`),
+		rowOf(1, `{"grant":{"dialect":3,"pool":"dynamic","tcp":1024}}`),
+		rowOf(1, `{"grant":{"dialect":1,"pool":"swimming","tcp":1024}}`),
+		rowOf(1, `{"grant":{"dialect":1,"pool":"dynamic"}}`),
+		rowOf(1, `{"grant":{"dialect":1,"pool":"dynamic","tcp":65536}}`),
+		rowOf(1, `{"grant":{"dialect":1,"pool":"dynamic","tcp":1024,"command":"\n"}}`),
+		rowOf(1, `{"grant":{"dialect":1,"pool":"dynamic","tcp":1024,"since":"today"}}`),
 	} {
-		if got, err := decode(bad, moment{}); err == nil {
-			t.Errorf("decode(%x, %q) = %+v", bad.key, bad.value, got)
+		var c registry.Contents
+		if err := decode(&c, bad, moment{}); err == nil || len(c.Rows)+len(c.Grants) > 0 {
+			t.Errorf("decode(%x, %q) = %+v, %v", bad.key, bad.value, c, err)
 		}
 	}
 }
@@ -128,23 +159,50 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(uint64(r.ID), string(w.value[crcSize:]))
 	}
+	for i := range 12 {
+		g := storetest.Grant(i)
+		w, err := encodeGrant(&g)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint64(g.ID), string(w.value[crcSize:]))
+	}
+	f.Add(uint64(1), `{"dialect":1,"netid":"local","path":"/x","evidence":"lease","grant":{"dialect":1,"pool":"dynamic","tcp":1024}}`)
 	f.Fuzz(func(t *testing.T, id uint64, text string) {
 		m := moment{time.Now(), 1 << 40}
-		got, err := decode(rowOf(endpoint.ID(id)&endpoint.MaxID, text), m)
-		if err != nil {
+		var got, again registry.Contents
+		if err := decode(&got, rowOf(endpoint.ID(id)&endpoint.MaxID, text), m); err != nil {
 			return
 		}
-		if year := got.Since.UTC().Year(); year < 0 || year > 9999 {
+		if len(got.Rows)+len(got.Grants) != 1 {
+			t.Fatalf("decode(%s) = %+v", text, got)
+		}
+		b := registry.Batch{Rows: got.Rows, Grants: got.Grants}
+		var since time.Time
+		if len(b.Rows) > 0 {
+			since = b.Rows[0].Since
+		} else {
+			since = b.Grants[0].Since
+		}
+		if year := since.UTC().Year(); year < 0 || year > 9999 {
 			return // which a time zone can make of a text, and no text can say
 		}
-		w, err := encode(&got, m)
+		w, err := encodeOne(&b, m)
 		if err != nil {
 			t.Fatalf("encode(%+v) = %v", got, err)
 		}
-		if again, err := decode(w, m); err != nil || !storetest.Same(got, again) {
+		if err := decode(&again, w, m); err != nil || !slices.EqualFunc(got.Rows, again.Rows, storetest.Same) || !slices.EqualFunc(got.Grants, again.Grants, storetest.SameGrant) {
 			t.Errorf("%+v becomes\n%+v, %v", got, again, err)
 		}
 	})
+}
+
+// encodeOne returns the row of what there is one of.
+func encodeOne(b *registry.Batch, m moment) (row, error) {
+	if len(b.Rows) > 0 {
+		return encode(&b.Rows[0], m)
+	}
+	return encodeGrant(&b.Grants[0])
 }
 
 // What a Write costs beside bbolt, and a Load for each row.
@@ -160,9 +218,30 @@ func BenchmarkRow(b *testing.B) {
 			encode(&r, m)
 		}
 	})
-	b.Run("decode", func(b *testing.B) {
+	benchmarkDecode(b, w)
+}
+
+func BenchmarkGrant(b *testing.B) {
+	g := storetest.Grant(0)
+	g.Command = "rpc.mountd"
+	w, err := encodeGrant(&g)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("encode", func(b *testing.B) {
 		for b.Loop() {
-			decode(w, m)
+			encodeGrant(&g)
+		}
+	})
+	benchmarkDecode(b, w)
+}
+
+func benchmarkDecode(b *testing.B, w row) {
+	b.Run("decode", func(b *testing.B) {
+		var c registry.Contents
+		for b.Loop() {
+			c.Rows, c.Grants = c.Rows[:0], c.Grants[:0]
+			decode(&c, w, moment{})
 		}
 	})
 }

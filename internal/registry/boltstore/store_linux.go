@@ -9,13 +9,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
-// A Store keeps records in a database and in a log beside it. It implements
+// A Store keeps rows and grants in a database and in a log beside it. It implements
 // [registry.Store].
 //
 // Write appends to the log. When that has grown, its changes go into the database,
@@ -36,8 +35,8 @@ type Store struct {
 	retry int64 // size from which on that is tried again
 }
 
-// Open returns the store in the file at path, and in path+".log", with the records
-// of an earlier process of this boot. It makes the file, and its folder, if there
+// Open returns the store in the file at path, and in path+".log", with what an
+// earlier process of this boot stored. It makes the file, and its folder, if there
 // is none.
 //
 // What cannot be understood is moved to path+".bad" and path+".log.bad", in place of
@@ -69,32 +68,31 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 }
 
 // Load implements [registry.Store]. If the file was damaged since it was opened,
-// it is moved aside as by [Open] and there are no records.
-func (s *Store) Load() ([]registry.Record, error) {
+// it is moved aside as by [Open] and there is nothing.
+func (s *Store) Load() (registry.Contents, error) {
 	if s.journal.file == nil {
-		return nil, fs.ErrClosed
+		return registry.Contents{}, fs.ErrClosed
 	}
-	records, err := s.records()
+	c, err := s.contents()
 	if err != nil {
-		return nil, s.renewIfRoom(err)
+		return registry.Contents{}, s.renewIfRoom(err)
 	}
-	return records, nil
+	return c, nil
 }
 
-func (s *Store) records() ([]registry.Record, error) {
+func (s *Store) contents() (c registry.Contents, err error) {
 	rows, err := s.rows()
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	loaded := now()
-	records := make([]registry.Record, len(rows))
-	for i, w := range rows {
-		if records[i], err = decode(w, loaded); err != nil {
-			return nil, err
+	for _, w := range rows {
+		if err := decode(&c, w, loaded); err != nil {
+			return c, err
 		}
 	}
-	slices.SortFunc(records, func(a, b registry.Record) int { return cmp.Compare(a.Order, b.Order) })
-	return records, nil
+	c.Sort()
+	return c, nil
 }
 
 // rows returns what the files say. While the log is in use it has to be all there.
@@ -117,15 +115,15 @@ func (s *Store) rows() ([]row, error) {
 	return changed(rows, changes), nil
 }
 
-// Write implements [registry.Store]. A record whose id is in gone as well is
+// Write implements [registry.Store]. A row or grant whose id is gone as well is
 // stored. After an error because the disk is full the same Write may succeed
 // later. If the file turns out to be damaged, it is moved aside as by [Open]: the
 // error says so, and what was stored is to be written again.
-func (s *Store) Write(put []registry.Record, gone []endpoint.ID) error {
+func (s *Store) Write(b registry.Batch) error {
 	if s.journal.file == nil {
 		return fs.ErrClosed
 	}
-	changes, err := encodeAll(put, gone)
+	changes, err := encodeAll(&b)
 	if err != nil || len(changes) == 0 {
 		return err
 	}
@@ -147,19 +145,26 @@ func (s *Store) Write(put []registry.Record, gone []endpoint.ID) error {
 }
 
 // encodeAll returns the changes of a Write.
-func encodeAll(put []registry.Record, gone []endpoint.ID) ([]change, error) {
-	changes := make([]change, 0, len(put)+len(gone))
-	for _, id := range gone {
+func encodeAll(b *registry.Batch) ([]change, error) {
+	changes := make([]change, 0, len(b.Rows)+len(b.Grants)+len(b.Gone))
+	for _, id := range b.Gone {
 		if id <= endpoint.MaxID { // its key would be another id's
 			changes = append(changes, change{key: keyOf(id)})
 		}
 	}
 	var written moment
-	for i := range put {
-		if !put[i].Until.IsZero() && written.time.IsZero() {
+	for i := range b.Rows {
+		if !b.Rows[i].Until.IsZero() && written.time.IsZero() {
 			written = now()
 		}
-		w, err := encode(&put[i], written)
+		w, err := encode(&b.Rows[i], written)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, w)
+	}
+	for i := range b.Grants {
+		w, err := encodeGrant(&b.Grants[i])
 		if err != nil {
 			return nil, err
 		}

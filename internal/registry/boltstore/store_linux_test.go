@@ -52,50 +52,56 @@ func (p *place) open(t testing.TB) *boltstore.Store {
 	return s
 }
 
-func write(t testing.TB, s registry.Store, put []registry.Record, gone ...endpoint.ID) {
+// write writes what there is in b, and that others are gone.
+func write(t testing.TB, s registry.Store, b registry.Batch, gone ...endpoint.ID) {
 	t.Helper()
-	if err := s.Write(put, gone); err != nil {
+	b.Gone = append(b.Gone, gone...)
+	if err := s.Write(b); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func records(from, to int) []registry.Record {
-	var all []registry.Record
-	for i := from; i < to; i++ {
-		all = append(all, storetest.Record(i))
+// known are the rows and grants that tests store, by id.
+var known = sync.OnceValue(func() (known struct {
+	rows   map[endpoint.ID]registry.Record
+	grants map[endpoint.ID]registry.GrantRecord
+}) {
+	known.rows, known.grants = map[endpoint.ID]registry.Record{}, map[endpoint.ID]registry.GrantRecord{}
+	all := storetest.Mixed(0, 2000)
+	for _, r := range all.Rows {
+		known.rows[r.ID] = r
 	}
-	return all
-}
-
-// known are the records that tests store, by id.
-var known = sync.OnceValue(func() map[endpoint.ID]registry.Record {
-	known := map[endpoint.ID]registry.Record{}
-	for _, r := range records(0, 2000) {
-		known[r.ID] = r
+	for _, g := range all.Grants {
+		known.grants[g.ID] = g
 	}
 	return known
 })
 
-// count loads what there is, each as storetest.Record made it, and returns how many.
+// count loads what there is, each as storetest.Mixed made it, and returns how many.
 func count(t testing.TB, s registry.Store) int {
 	t.Helper()
 	got, err := s.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range got {
-		if !storetest.Same(r, known()[r.ID]) {
+	for _, r := range got.Rows {
+		if !storetest.Same(r, known().rows[r.ID]) {
 			t.Fatalf("Load gives %+v, which nobody stored", r)
 		}
 	}
-	return len(got)
+	for _, g := range got.Grants {
+		if !storetest.SameGrant(g, known().grants[g.ID]) {
+			t.Fatalf("Load gives %+v, which nobody stored", g)
+		}
+	}
+	return len(got.Rows) + len(got.Grants)
 }
 
-// holds checks that the store has so many records.
+// holds checks that the store has so many rows and grants.
 func holds(t testing.TB, s registry.Store, want int) {
 	t.Helper()
 	if n := count(t, s); n != want {
-		t.Fatalf("Load = %d records, want %d", n, want)
+		t.Fatalf("Load = %d rows and grants, want %d", n, want)
 	}
 }
 
@@ -112,8 +118,9 @@ func (p *place) logged(t testing.TB, level, reason string) {
 }
 
 func TestStore(t *testing.T) {
-	own := storetest.Record(0)
+	own, nowhere := storetest.Record(0), storetest.Grant(0)
 	own.Own = true
+	nowhere.TCP, nowhere.UDP = 0, 0
 	for _, merge := range []int64{0, 1500} {
 		t.Run(fmt.Sprintf("merge=%d", merge), func(t *testing.T) {
 			storetest.Run(t, storetest.Subject{
@@ -122,7 +129,8 @@ func TestStore(t *testing.T) {
 					p.merge = merge
 					return func() registry.Store { return p.open(t) }
 				},
-				Record: storetest.Record, Refused: &own, Durable: true,
+				Record: storetest.Record, Grant: storetest.Grant, Durable: true,
+				Refused: []registry.Batch{{Rows: []registry.Record{own}}, {Grants: []registry.GrantRecord{nowhere}}},
 			})
 		})
 	}
@@ -132,7 +140,7 @@ func TestStore(t *testing.T) {
 func TestQuiet(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t)
-	write(t, s, records(0, 3))
+	write(t, s, storetest.Mixed(0, 3))
 	s.Close()
 	holds(t, p.open(t), 3)
 	files, err := os.ReadDir(filepath.Dir(p.path))
@@ -151,13 +159,13 @@ func TestUntilIsMonotonic(t *testing.T) {
 	r := storetest.Record(2)
 	r.Until = time.Now().Add(time.Minute)
 	s := p.open(t)
-	write(t, s, []registry.Record{r})
+	write(t, s, registry.Batch{Rows: []registry.Record{r}})
 	s.Close()
 	got, err := p.open(t).Load()
-	if err != nil || len(got) != 1 || !strings.Contains(got[0].Until.String(), " m=+") {
+	if err != nil || len(got.Rows) != 1 || !strings.Contains(got.Rows[0].Until.String(), " m=+") {
 		t.Fatalf("Load = %v, %v, want Until with a monotonic reading", got, err)
 	}
-	if off := got[0].Until.Sub(r.Until).Abs(); off > time.Millisecond {
+	if off := got.Rows[0].Until.Sub(r.Until).Abs(); off > time.Millisecond {
 		t.Errorf("Until is off by %v", off)
 	}
 }
@@ -165,7 +173,7 @@ func TestUntilIsMonotonic(t *testing.T) {
 func TestClosed(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t)
-	write(t, s, records(0, 3))
+	write(t, s, storetest.Mixed(0, 3))
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close = %v", err)
@@ -174,7 +182,7 @@ func TestClosed(t *testing.T) {
 	if _, err := s.Load(); err == nil {
 		t.Error("Load after Close is no error")
 	}
-	if err := s.Write(records(3, 4), nil); err == nil {
+	if err := s.Write(storetest.Mixed(3, 4)); err == nil {
 		t.Error("Write after Close is no error")
 	}
 	holds(t, p.open(t), 3)
@@ -184,7 +192,7 @@ func TestClosed(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	p := newPlace(t)
 	s := p.open(t)
-	write(t, s, records(0, 3))
+	write(t, s, storetest.Mixed(0, 3))
 	s.Close()
 	if err := os.WriteFile(p.path+".new", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
-// A text is the JSON of a row. It has names where constants could be numbered in
+// A text is the JSON of a registration. It has names where constants could be numbered in
 // another way by the next version of the program.
 type text struct {
 	Dialect    endpoint.Dialect `json:"dialect"`

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,8 @@ import (
 
 // A Store is a [registry.Store] in a file, for rows whose evidence is Permanent.
 // Of a row it keeps the interface, endpoint, annotation, id and time, and where it
-// stands among the others; the owner is always root. Make one with [Open].
+// stands among the others; the owner is always root. It takes no grants, which end
+// with a process. Make one with [Open].
 type Store struct {
 	path string
 	rows []registry.Record // as last read or written
@@ -41,18 +43,18 @@ func Open(path string) (*Store, error) {
 //
 // The error is a [config.Mistakes] if the file is damaged: then, as with every
 // error, the store is as before.
-func (s *Store) Load() ([]registry.Record, error) {
+func (s *Store) Load() (registry.Contents, error) {
 	text, err := read(s.path)
 	if err != nil {
-		return nil, err
+		return registry.Contents{}, err
 	}
 	rows, err := decode(s.path, text)
 	if err != nil {
-		return nil, err
+		return registry.Contents{}, err
 	}
 	s.number(rows)
 	s.rows, s.sum = rows, sha256.Sum256(text)
-	return slices.Clone(rows), nil
+	return registry.Contents{Rows: slices.Clone(rows)}, nil
 }
 
 // number sets the Order of rows that were read: ascending, and where that goes
@@ -71,12 +73,12 @@ func (s *Store) number(rows []registry.Record) {
 
 // Write replaces the file, unless nothing changes. It refuses to if somebody else
 // has changed the file since it was last read or written.
-func (s *Store) Write(put []registry.Record, gone []endpoint.ID) error {
-	rows, err := s.after(put, gone)
+func (s *Store) Write(b registry.Batch) error {
+	rows, err := s.after(b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.path, err)
 	}
-	if len(put) == 0 && len(rows) == len(s.rows) {
+	if len(b.Rows) == 0 && len(rows) == len(s.rows) {
 		return nil
 	}
 	text := encode(rows)
@@ -111,13 +113,16 @@ func (s *Store) unchanged() error {
 
 // after returns the rows as they are after a Write. Its errors are mistakes of
 // the caller: the file could not be read again.
-func (s *Store) after(put []registry.Record, gone []endpoint.ID) ([]registry.Record, error) {
-	replaced := map[endpoint.ID]int{} // by their places in put; the last of an id counts
-	for _, id := range gone {
+func (s *Store) after(b registry.Batch) ([]registry.Record, error) {
+	if len(b.Grants) > 0 {
+		return nil, errors.New("grants are kept in the journal only")
+	}
+	replaced := map[endpoint.ID]int{} // by their places in b.Rows; the last of an id counts
+	for _, id := range b.Gone {
 		replaced[id] = -1
 	}
-	for i := range put {
-		replaced[put[i].ID] = i
+	for i := range b.Rows {
+		replaced[b.Rows[i].ID] = i
 	}
 	var rows []registry.Record
 	for _, r := range s.rows {
@@ -129,8 +134,8 @@ func (s *Store) after(put []registry.Record, gone []endpoint.ID) ([]registry.Rec
 	for i := range rows {
 		taken[rows[i].Place()] = rows[i].ID
 	}
-	for i := range put {
-		r := &put[i]
+	for i := range b.Rows {
+		r := &b.Rows[i]
 		if replaced[r.ID] != i {
 			continue
 		}

@@ -35,7 +35,7 @@ func TestFullDisk(t *testing.T) {
 	for i := range uint32(200) {
 		many = append(many, permanent(300000+i, rpcbind.TCP, "10.0.0.5:7"))
 	}
-	err := s.Write(many, []endpoint.ID{standing.ID})
+	err := s.Write(registry.Batch{Rows: many, Gone: []endpoint.ID{standing.ID}})
 	says(t, "Write", err, path+" is as it was: cannot write in /mnt: no space left on device")
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Write = %v, want one that wraps ENOSPC", err)
@@ -57,12 +57,12 @@ func TestNoPermission(t *testing.T) {
 	s := open(t, path)
 	row := permanent(7, rpcbind.TCP, "10.0.0.5:7")
 	asNobody(t, dir, func() {
-		err := s.Write([]registry.Record{row}, nil)
+		err := s.Write(registry.Batch{Rows: []registry.Record{row}})
 		says(t, "Write", err, path+" is as it was: cannot make "+folder+": permission denied")
 	})
 	write(t, s, row)
 	asNobody(t, folder, func() {
-		err := s.Write(nil, []endpoint.ID{7})
+		err := s.Write(registry.Batch{Gone: []endpoint.ID{7}})
 		says(t, "Write", err, path+" is as it was: cannot write in "+folder+": permission denied")
 		if !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("Write = %v, want one that wraps ErrPermission", err)
@@ -121,7 +121,7 @@ func TestMountedFile(t *testing.T) {
 	edit(t, path, "[]")
 	nstest.File(t, path, "- {program: 7, version: 1, netid: tcp, address: 10.0.0.5, port: 7, id: '000000000007', since: 2026-11-02T10:00:00Z}")
 	s := open(t, path)
-	says(t, "Write", s.Write(nil, []endpoint.ID{7}), path+" is as it was: cannot replace it: device or resource busy")
+	says(t, "Write", s.Write(registry.Batch{Gone: []endpoint.ID{7}}), path+" is as it was: cannot replace it: device or resource busy")
 	alone(t, path)
 	holds(t, s, path, permanent(7, rpcbind.TCP, "10.0.0.5:7"))
 }

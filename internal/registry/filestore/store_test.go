@@ -59,7 +59,7 @@ func open(t *testing.T, path string) *filestore.Store {
 
 func write(t *testing.T, s *filestore.Store, put ...registry.Record) {
 	t.Helper()
-	if err := s.Write(put, nil); err != nil {
+	if err := s.Write(registry.Batch{Rows: put}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -69,7 +69,7 @@ func holds(t *testing.T, s *filestore.Store, path string, want ...registry.Recor
 	t.Helper()
 	for _, s := range []*filestore.Store{s, open(t, path)} {
 		got, err := s.Load()
-		if diff := cmp.Diff(want, got, order); err != nil || diff != "" {
+		if diff := cmp.Diff(registry.Contents{Rows: want}, got, order); err != nil || diff != "" {
 			t.Errorf("Load = %v (-want +got):\n%s", err, diff)
 		}
 	}
@@ -137,7 +137,7 @@ func TestFile(t *testing.T) {
 	if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if err := s.Write(nil, []endpoint.ID{mountd.ID, fraction.ID, socket.ID, srvsvc.ID, pipe.ID, other.ID}); err != nil {
+	if err := s.Write(registry.Batch{Gone: []endpoint.ID{mountd.ID, fraction.ID, socket.ID, srvsvc.ID, pipe.ID, other.ID}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err = os.ReadFile(path)
@@ -152,7 +152,7 @@ func TestNoFile(t *testing.T) {
 	path := filepath.Join(folder, "permanent.yaml")
 	s := open(t, path)
 	holds(t, s, path)
-	if err := s.Write(nil, []endpoint.ID{7}); err != nil { // which changes nothing
+	if err := s.Write(registry.Batch{Gone: []endpoint.ID{7}}); err != nil { // which changes nothing
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Dir(folder)); !errors.Is(err, fs.ErrNotExist) {
@@ -187,11 +187,11 @@ func TestRowsSurvive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Write(want, nil); err != nil {
+		if err := s.Write(registry.Batch{Rows: want}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.Load()
-		if diff := cmp.Diff(want, got, order); err != nil || diff != "" {
+		if diff := cmp.Diff(registry.Contents{Rows: want}, got, order); err != nil || diff != "" {
 			t.Fatalf("Load = %v (-want +got):\n%s", err, diff)
 		}
 	})
@@ -273,7 +273,7 @@ func TestStore(t *testing.T) {
 			r.Order = 0
 			return r
 		},
-		Refused: &refused,
+		Refused: []registry.Batch{{Rows: []registry.Record{refused}}},
 		Durable: true,
 	})
 }
@@ -288,12 +288,12 @@ func TestIDs(t *testing.T) {
 	)
 	ids := func(text string) map[string]endpoint.ID {
 		edit(t, path, text)
-		rows, err := open(t, path).Load()
+		stored, err := open(t, path).Load()
 		if err != nil {
 			t.Fatal(err)
 		}
 		all, taken := map[string]endpoint.ID{}, map[endpoint.ID]bool{}
-		for _, r := range rows {
+		for _, r := range stored.Rows {
 			if r.ID == 0 || r.ID > endpoint.MaxID || taken[r.ID] {
 				t.Errorf("%s has id %s", r.Endpoint, r.ID)
 			}
@@ -331,13 +331,13 @@ func TestIDsOfDCE(t *testing.T) {
 	}
 	ids := func(text string) map[endpoint.Place]endpoint.ID {
 		edit(t, path, text)
-		rows, err := open(t, path).Load()
+		stored, err := open(t, path).Load()
 		if err != nil {
 			t.Fatal(err)
 		}
 		all := map[endpoint.Place]endpoint.ID{}
 		taken := map[endpoint.ID]bool{}
-		for _, r := range rows {
+		for _, r := range stored.Rows {
 			if r.ID == 0 || r.ID > endpoint.MaxID || taken[r.ID] {
 				t.Errorf("%s has id %s", r.Endpoint, r.ID)
 			}
@@ -401,7 +401,7 @@ PATH:6:3: 10.0.0.5:0: port 0 cannot be registered`},
 			}
 			says(t, what, err, want)
 		}
-		says(t, "Write", s.Write(nil, []endpoint.ID{7}), path+": changed by hand since it was read: send quaymaster SIGHUP first")
+		says(t, "Write", s.Write(registry.Batch{Gone: []endpoint.ID{7}}), path+": changed by hand since it was read: send quaymaster SIGHUP first")
 		if text, err := os.ReadFile(path); err != nil || string(text) != tt.text {
 			t.Errorf("%.200q became %.200q, %v", tt.text, text, err)
 		}
@@ -422,9 +422,9 @@ func TestChangedByHand(t *testing.T) {
 
 	// Of the same size, in the same moment, in the same file.
 	edit(t, path, strings.Replace(string(before), "10.0.0.5", "10.0.0.6", 1))
-	says(t, "Write", s.Write([]registry.Record{eight}, nil), refused)
+	says(t, "Write", s.Write(registry.Batch{Rows: []registry.Record{eight}}), refused)
 	alone(t, path)
-	if err := s.Write(nil, []endpoint.ID{8}); err != nil {
+	if err := s.Write(registry.Batch{Gone: []endpoint.ID{8}}); err != nil {
 		t.Errorf("Write that changes nothing = %v", err)
 	}
 	seven.Addr = netip.MustParseAddrPort("10.0.0.6:7")
@@ -435,13 +435,13 @@ func TestChangedByHand(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	says(t, "Write without the file", s.Write(nil, []endpoint.ID{7}), refused)
+	says(t, "Write without the file", s.Write(registry.Batch{Gone: []endpoint.ID{7}}), refused)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Write made the file again: %v", err)
 	}
 	holds(t, s, path)
 	edit(t, path, string(before))
-	says(t, "Write with a file", s.Write([]registry.Record{eight}, nil), refused)
+	says(t, "Write with a file", s.Write(registry.Batch{Rows: []registry.Record{eight}}), refused)
 }
 
 // Rows that could not be read again are the caller's mistake.
@@ -464,15 +464,18 @@ func TestRefusedRows(t *testing.T) {
 	} {
 		r := permanent(8, rpcbind.TCP, "10.0.0.5:8")
 		tt.change(&r)
-		says(t, "Write", s.Write([]registry.Record{permanent(9, rpcbind.TCP, "10.0.0.5:9"), r}, nil), path+": onc 8 version 1 on tcp 10.0.0.5:8: "+tt.want)
+		says(t, "Write", s.Write(registry.Batch{Rows: []registry.Record{permanent(9, rpcbind.TCP, "10.0.0.5:9"), r}}), path+": onc 8 version 1 on tcp 10.0.0.5:8: "+tt.want)
 	}
+	grant := storetest.Grant(0)
+	grant.ID = standing.ID
+	says(t, "Write", s.Write(registry.Batch{Grants: []registry.GrantRecord{grant}, Gone: []endpoint.ID{standing.ID}}), path+": grants are kept in the journal only")
 	another := standing
 	another.ID++
-	says(t, "Write", s.Write([]registry.Record{another}, nil), path+": onc 7 version 1 on tcp 10.0.0.5:7: 000000000007 has that place")
+	says(t, "Write", s.Write(registry.Batch{Rows: []registry.Record{another}}), path+": onc 7 version 1 on tcp 10.0.0.5:7: 000000000007 has that place")
 	mapper := permanent(rpcbind.Program, rpcbind.TCP, "10.0.0.5:7")
-	says(t, "Write", s.Write([]registry.Record{mapper}, nil), path+": onc 100000 version 1 on tcp 10.0.0.5:7: the mapper's own rows are not kept in a file")
+	says(t, "Write", s.Write(registry.Batch{Rows: []registry.Record{mapper}}), path+": onc 100000 version 1 on tcp 10.0.0.5:7: the mapper's own rows are not kept in a file")
 	holds(t, s, path, standing)
-	if err := s.Write([]registry.Record{another}, []endpoint.ID{standing.ID}); err != nil {
+	if err := s.Write(registry.Batch{Rows: []registry.Record{another}, Gone: []endpoint.ID{standing.ID}}); err != nil {
 		t.Errorf("Write in place of a row that goes = %v", err)
 	}
 	holds(t, s, path, another)
@@ -485,7 +488,7 @@ func TestTooMany(t *testing.T) {
 	for i := range rows {
 		rows[i] = permanent(uint32(i)+1_000_000, rpcbind.TCP, "10.0.0.5:7")
 	}
-	says(t, "Write", s.Write(rows, nil), path+" is as it was: with 100000 rows it would be larger than 8388608 bytes")
+	says(t, "Write", s.Write(registry.Batch{Rows: rows}), path+" is as it was: with 100000 rows it would be larger than 8388608 bytes")
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file after a refusal: %v", err)
 	}
@@ -525,7 +528,7 @@ func TestLink(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	says(t, "Write", s.Write(nil, []endpoint.ID{7}), path+nothing)
+	says(t, "Write", s.Write(registry.Batch{Gone: []endpoint.ID{7}}), path+nothing)
 }
 
 func TestNoRegularFile(t *testing.T) {
@@ -542,12 +545,12 @@ func TestOrder(t *testing.T) {
 	a.Order, b.Order, c.Order = 50, 30, 40
 	orders := func(s *filestore.Store) string {
 		t.Helper()
-		rows, err := s.Load()
+		stored, err := s.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
 		var all []string
-		for _, r := range rows {
+		for _, r := range stored.Rows {
 			all = append(all, fmt.Sprintf("%d:%d", r.Program, r.Order))
 		}
 		return strings.Join(all, " ")
