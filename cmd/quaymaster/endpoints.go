@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -89,6 +91,9 @@ func (f *endpointsFlags) event(e api.Event) error {
 	switch {
 	case f.output == "json":
 		return json.NewEncoder(os.Stdout).Encode(e)
+	case e.Grant != nil:
+		line := fmt.Sprintf("%s  %s  %s", time.Now().Format(time.TimeOnly), signs[e.Event], describeGrant(e.Grant))
+		return printChange(line, e.By, e.Why)
 	case e.Endpoint == nil:
 		if err := f.print(e.Endpoints); err != nil {
 			return err
@@ -101,9 +106,14 @@ func (f *endpointsFlags) event(e api.Event) error {
 	if e.Event == registry.Made.String() || e.Event == registry.Renewed.String() {
 		stands = evidence(e.Endpoint, time.Now())
 	}
-	for _, more := range []string{stands, e.By, e.Why} {
-		if more != "" {
-			line += "  " + more
+	return printChange(line, stands, e.By, e.Why)
+}
+
+// printChange prints a line, and what more there is to say.
+func printChange(line string, more ...string) error {
+	for _, m := range more {
+		if m != "" {
+			line += "  " + m
 		}
 	}
 	_, err := fmt.Fprintln(os.Stdout, show.Clean(line))
@@ -113,4 +123,21 @@ func (f *endpointsFlags) event(e api.Event) error {
 // signs begin the lines of changes.
 var signs = map[string]string{
 	registry.Made.String(): "+", registry.Renewed.String(): "~", registry.Ended.String(): "-", registry.Refused.String(): "!",
+	registry.Granted.String(): "+", registry.Returned.String(): "-", registry.Exhausted.String(): "!",
+}
+
+// describeGrant returns the ports of a grant and what they are for.
+func describeGrant(g *endpoint.GrantDocument) string {
+	var ports []string
+	if g.TCP != 0 {
+		ports = append(ports, fmt.Sprintf("tcp %d", g.TCP))
+	}
+	if g.UDP != 0 {
+		ports = append(ports, fmt.Sprintf("udp %d", g.UDP))
+	}
+	text := cmp.Or(strings.Join(ports, " "), "no port") + " of the " + g.Pool + " pool"
+	if g.Command != "" {
+		text += " for " + g.Command
+	}
+	return text
 }

@@ -87,15 +87,18 @@ type BusyPort struct {
 const MaxTTL = 30 * 24 * time.Hour
 
 // An Event is a change of the registry, or with "snapshot" all of it, after
-// which changes are counted from Seq on without gaps. Refusals change nothing
-// and have the number of the last change.
+// which changes are counted from Seq on without gaps. What changes nothing that is
+// registered, refusals and grants, has the number of the last change, and some are left out
+// where they come faster than they are read.
 type Event struct {
-	Event     string              `json:"event"` // snapshot, made, renewed, ended, refused
+	Event     string              `json:"event"` // snapshot, made, renewed, ended, refused, granted, returned, exhausted
 	Seq       uint64              `json:"seq"`
 	Endpoint  *endpoint.Document  `json:"endpoint,omitempty"`  // of the registration; with no id where it was refused
 	Endpoints []endpoint.Document `json:"endpoints,omitempty"` // of a snapshot, oldest first
-	By        string              `json:"by,omitempty"`        // user who did it or was refused; none: the evidence ended, or nobody knows
-	Why       string              `json:"why,omitempty"`       // why it ended or was refused
+	// Grant was given or came back; with exhausted, what was asked for, without id and port.
+	Grant *endpoint.GrantDocument `json:"grant,omitempty"`
+	By    string                  `json:"by,omitempty"`  // user who did it or was refused; none: the evidence ended, or nobody knows
+	Why   string                  `json:"why,omitempty"` // why it ended or was refused
 }
 
 // Counters are numbers by name since the daemon began; docs/control.md has the names.

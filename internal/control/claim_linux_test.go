@@ -128,10 +128,10 @@ func TestAskedWrongly(t *testing.T) {
 		status int
 		want   string
 	}{
-		{`"permanent":true,"ttl":60`, 400, `{"mistakes":["permanent, ttl and pid: choose one"]}`},
-		{`"permanent":true,"pid":1`, 400, `{"mistakes":["permanent, ttl and pid: choose one"]}`},
-		{`"ttl":60,"pid":1`, 400, `{"mistakes":["permanent, ttl and pid: choose one"]}`},
-		{`"permanent":true,"ttl":60,"pid":1`, 400, `{"mistakes":["permanent, ttl and pid: choose one"]}`},
+		{`"permanent":true,"ttl":60`, 400, `{"mistakes":["permanent, ttl, pid and grant: choose one"]}`},
+		{`"permanent":true,"pid":1`, 400, `{"mistakes":["permanent, ttl, pid and grant: choose one"]}`},
+		{`"ttl":60,"pid":1`, 400, `{"mistakes":["permanent, ttl, pid and grant: choose one"]}`},
+		{`"permanent":true,"ttl":60,"pid":1`, 400, `{"mistakes":["permanent, ttl, pid and grant: choose one"]}`},
 		{`"ttl":-1`, 400, `{"mistakes":["ttl of -1 seconds: want 1 to 2592000"]}`},
 		{`"ttl":2592001`, 400, `{"mistakes":["ttl of 2592001 seconds: want 1 to 2592000"]}`},
 		{fmt.Sprintf(`"ttl":%d`, int64(math.MaxInt64)), 400, `{"mistakes":["ttl of 9223372036854775807 seconds: want 1 to 2592000"]}`},

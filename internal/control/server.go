@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -58,6 +59,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("POST "+api.EndpointsPath, s.add)
 	mux.HandleFunc("DELETE "+api.EndpointsPath, s.remove)
 	mux.HandleFunc("DELETE "+api.EndpointsPath+"/{id}", s.removeID)
+	mux.HandleFunc("GET "+api.PoolPath, s.pool)
+	mux.HandleFunc("POST "+api.GrantsPath, s.grant)
+	mux.HandleFunc("DELETE "+api.GrantsPath+"/{id}", s.release)
 	mux.HandleFunc("GET "+api.CountersPath, s.counters)
 	var open sync.WaitGroup
 	timeout := cmp.Or(s.readTimeout, readTimeout)
@@ -185,8 +189,7 @@ func (s *Server) counters(w http.ResponseWriter, _ *http.Request) {
 	if s.Counters != nil {
 		counters = s.Counters()
 	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(counters)
+	answer(w, counters)
 }
 
 func (s *Server) add(w http.ResponseWriter, r *http.Request) {
@@ -207,13 +210,8 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 		return nil, err
 	}
 	var a api.Addition
-	d := json.NewDecoder(body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&a); err != nil {
-		return nil, fmt.Errorf("body: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("body: something follows the JSON value")
+	if err := decode(body, &a); err != nil {
+		return nil, err
 	}
 	claim, err := claimOf(peer, &a)
 	if err != nil {
@@ -224,6 +222,19 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 		return nil, err
 	}
 	return s.Registry.Add(claim, regs...)
+}
+
+// decode reads a body, which is one JSON value with the members of v.
+func decode(body io.Reader, v any) error {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("body: something follows the JSON value")
+	}
+	return nil
 }
 
 // claimOf returns what a caller claims with an addition.
@@ -243,9 +254,17 @@ func claimOf(p *transport.Peer, a *api.Addition) (registry.Claim, error) {
 		c.Evidence, c.PID = endpoint.Process, a.PID
 		c.Process = func() (*process.Process, error) { return processOf(p, a.PID) }
 	}
+	if a.Grant != "" {
+		ways++
+		var err error
+		if c.Grant, err = endpoint.ParseID(a.Grant); err != nil {
+			return c, fmt.Errorf("grant: %w", err)
+		}
+		c.PID = p.PID
+	}
 	switch {
 	case ways > 1:
-		return c, errors.New("permanent, ttl and pid: choose one")
+		return c, errors.New("permanent, ttl, pid and grant: choose one")
 	case a.TTL < 0 || a.TTL > int64(api.MaxTTL/time.Second):
 		return c, fmt.Errorf("ttl of %d seconds: want 1 to %d", a.TTL, int64(api.MaxTTL/time.Second))
 	case a.PID < 0:
@@ -392,13 +411,13 @@ func refuse(w http.ResponseWriter, err error) {
 		err = fmt.Errorf("body of more than %d MiB: register in parts", maxBody>>20)
 	case errors.Is(err, registry.ErrRight), errors.Is(err, registry.ErrNotOwner):
 		status = http.StatusForbidden
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrNoGrant):
 		status = http.StatusNotFound
 	case errors.Is(err, registry.ErrConflict):
 		status = http.StatusConflict
 	case errors.Is(err, errBusy):
 		status = http.StatusTooManyRequests
-	case errors.Is(err, registry.ErrFull), errors.Is(err, registry.ErrStore):
+	case errors.Is(err, registry.ErrFull), errors.Is(err, registry.ErrNoPorts), errors.Is(err, registry.ErrStore):
 		status = http.StatusInsufficientStorage
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -461,11 +480,23 @@ func (w *writer) event(e registry.Event) {
 		w.text("}\n")
 		return
 	}
-	d := e.Registration.Document(w.names.of(e.Registration.Owner))
-	out := api.Event{Event: e.Kind.String(), Seq: e.Seq, Endpoint: &d}
+	out := api.Event{Event: e.Kind.String(), Seq: e.Seq}
 	if e.By != nil {
 		out.By = w.names.of(*e.By)
 	}
+	if e.Grant != nil {
+		d := e.Grant.Document(w.names.of(e.Grant.Owner))
+		out.Grant = &d
+		if e.Kind == registry.Exhausted {
+			out.Why = strings.Join(mistakes(e.Err, w.names), "; ")
+			d.ID = "" // there is none
+		}
+		w.value(out)
+		w.text("\n")
+		return
+	}
+	d := e.Registration.Document(w.names.of(e.Registration.Owner))
+	out.Endpoint = &d
 	switch e.Kind {
 	case registry.Ended:
 		out.Why = e.Reason.String()

@@ -57,7 +57,11 @@ func mistakes(err error, n names) []string {
 		return all
 	}
 	var row *registry.RowError
-	if !errors.As(err, &row) {
+	var exhausted *registry.ExhaustedError
+	switch {
+	case errors.As(err, &exhausted):
+		return []string{exhausted.Text(n.of)}
+	case !errors.As(err, &row):
 		return []string{err.Error()}
 	}
 	return []string{fmt.Sprintf("%s on %s: %s", title(row.Interface), row.Endpoint, reason(row, n))}

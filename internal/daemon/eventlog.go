@@ -51,7 +51,7 @@ func wanted(log *slog.Logger) func(*registry.Event) bool {
 		return nil
 	}
 	return func(e *registry.Event) bool {
-		return e.Kind == registry.Refused || e.Kind == registry.Ended && e.Reason != registry.Removed
+		return e.Kind == registry.Refused || e.Kind == registry.Exhausted || e.Kind == registry.Ended && e.Reason != registry.Removed
 	}
 }
 
@@ -80,12 +80,16 @@ func (l *eventLog) write(e *registry.Event, now time.Time) {
 		}
 		l.log.Log(context.Background(), level, "registration ended", append(about(e), "why", e.Reason.String())...)
 	case registry.Refused:
-		l.refusal(e, now)
+		l.refusal("registration refused", about(e), reason(e), now)
+	case registry.Granted, registry.Returned:
+		l.log.Debug("ports "+e.Kind.String(), aboutGrant(e)...)
+	case registry.Exhausted:
+		l.refusal("no port to give", aboutGrant(e), e.Err.Error(), now)
 	}
 }
 
 // refusal tells of a refusal: anybody on this host can cause as many as they like.
-func (l *eventLog) refusal(e *registry.Event, now time.Time) {
+func (l *eventLog) refusal(what string, about []any, why string, now time.Time) {
 	if now.Sub(l.second) >= time.Second {
 		l.more()
 		l.second, l.told = now, 0
@@ -95,13 +99,13 @@ func (l *eventLog) refusal(e *registry.Event, now time.Time) {
 		return
 	}
 	l.told++
-	l.log.Warn("registration refused", append(about(e), "why", reason(e))...)
+	l.log.Warn(what, append(about, "why", why)...)
 }
 
 // more tells how many refusals were not told one by one.
 func (l *eventLog) more() {
 	if l.untold > 0 {
-		l.log.Warn("more registrations refused", "count", l.untold)
+		l.log.Warn("more refused", "count", l.untold)
 	}
 	l.untold = 0
 }
@@ -139,6 +143,22 @@ func about(e *registry.Event) []any {
 		about = append(about, "client", e.By.Host.String())
 	default:
 		about = append(about, "uid", e.By.UID)
+	}
+	return about
+}
+
+// aboutGrant returns what the line of an event says of its grant.
+func aboutGrant(e *registry.Event) []any {
+	g := e.Grant
+	about := []any{"pool", g.Pool.String(), "uid", g.Owner.UID, "pid", g.PID}
+	if g.TCP != 0 {
+		about = append(about, "tcp", g.TCP)
+	}
+	if g.UDP != 0 {
+		about = append(about, "udp", g.UDP)
+	}
+	if g.Command != "" {
+		about = append(about, "command", g.Command)
 	}
 	return about
 }

@@ -103,7 +103,7 @@ func TestRefusalsBounded(t *testing.T) {
 			synctest.Wait()
 			want := ""
 			if count > 0 {
-				want = fmt.Sprintf("level=WARN msg=\"more registrations refused\" count=%d\n", count)
+				want = fmt.Sprintf("level=WARN msg=\"more refused\" count=%d\n", count)
 			}
 			wrote := text.take()
 			if got := strings.Count(wrote, `msg="registration refused"`); got != lines || !strings.HasSuffix(wrote, want) || strings.Contains(wrote, "more") != (count > 0) {

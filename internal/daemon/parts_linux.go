@@ -45,7 +45,7 @@ func assemble(o *Options, own []endpoint.Registration, log *slog.Logger) (*parts
 	}
 	c := registry.Config{
 		Own: own, Unchecked: unchecked, Ours: p.addresses.Ours,
-		Grace: o.Grace, Reserved: o.reserved(log), Log: log,
+		Grace: o.Grace, Reserved: o.reserved(log), Free: socktable.Free, Log: log,
 	}
 	if p.kernel, err = socktable.Open(); err != nil {
 		log.Warn("registrations are believed unseen, and callers over loopback refused", "err", err)
@@ -127,7 +127,7 @@ func (p *parts) apply(o *Options) {
 		p.log.Warn("fewer connections than configured: raise the limit of open files (LimitNOFILE, ulimit -n)", "connections", room, "configured", l.Connections)
 		l.Connections = uint32(room)
 	}
-	p.registry.SetLimits(int(l.Registrations), int(l.RegistrationsPerUser))
+	p.registry.SetLimits(int(l.Registrations), int(l.RegistrationsPerUser), registry.DefaultMaxUserGrants)
 	p.guard.SetRules(transport.Rules{
 		Ask:         setOf(o.Networks.Ask),
 		Connections: int(l.Connections), PerSource: int(l.ConnectionsPerSource), PerUser: int(l.ConnectionsPerUser),
@@ -188,6 +188,7 @@ func (p *parts) counters() api.Counters {
 	r, g, d := p.registry.Counts(), p.guard.Counts(), p.dce.Counts()
 	c := api.Counters{
 		"made": r.Made, "renewed": r.Renewed, "refused": r.Refused,
+		"ports_granted": r.Granted, "ports_returned": r.Returned, "ports_exhausted": r.Exhausted,
 		"ignored": p.onc.Ignored(), "connections": uint64(g.Open),
 		"dce_calls": d.Calls, "dce_found": d.Found, "dce_not_found": d.NotFound,
 		"dce_denied": d.Denied, "dce_faults": d.Faults, "dce_bind_refused": d.Naks, "dce_broken": d.Broken,

@@ -26,6 +26,9 @@ func (e Evidence) String() string {
 	return fmt.Sprintf("Evidence(%d)", uint8(e))
 }
 
+// Listens tells whether a socket receives at the endpoint.
+func (e Evidence) Listens() bool { return e == Listening || e == RunGone }
+
 // ParseEvidence reads what [Evidence.String] writes.
 func ParseEvidence(s string) (Evidence, error) {
 	for i, name := range evidenceNames {

@@ -35,7 +35,7 @@ func (g *Grant) Validate() error {
 	case g.Owner.Host.IsValid():
 		return errors.New("ports are given on this host only")
 	}
-	return validText("command", g.Command)
+	return ValidText("command", g.Command)
 }
 
 // Document returns what programs read; user is the owner's name.

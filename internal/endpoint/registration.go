@@ -97,14 +97,14 @@ func (r *Registration) Validate() error {
 	case r.Dialect == ONC && !r.Object.IsNil():
 		return errors.New("an ONC program has no objects")
 	}
-	if err := validText("annotation", r.Annotation); err != nil {
+	if err := ValidText("annotation", r.Annotation); err != nil {
 		return err
 	}
 	return r.Endpoint.Validate()
 }
 
-// validText returns nil for text that can stand beside a row.
-func validText(what, s string) error {
+// ValidText returns nil for text that can stand beside a row.
+func ValidText(what, s string) error {
 	switch {
 	case len(s) > MaxAnnotation:
 		return fmt.Errorf("%s of %d bytes; at most %d are possible", what, len(s), MaxAnnotation)

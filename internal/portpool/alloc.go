@@ -15,7 +15,8 @@ const (
 	UDP
 )
 
-var transports = [...]Transport{TCP, UDP}
+// Transports are all transports, one by one.
+var Transports = [...]Transport{TCP, UDP}
 
 // String returns "tcp", "udp" or "tcp and udp".
 func (t Transport) String() string {
@@ -29,12 +30,12 @@ func (t Transport) String() string {
 }
 
 // Marks are ports of TCP and of UDP. The zero value is none.
-type Marks [len(transports)]portBits
+type Marks [len(Transports)]portBits
 
 // Set marks a port on the transports; Clear takes the mark away; Has tells whether
 // one of them has it.
 func (m *Marks) Set(on Transport, port uint16) {
-	for i, t := range transports {
+	for i, t := range Transports {
 		if on&t != 0 {
 			m[i][port/64] |= 1 << (port % 64)
 		}
@@ -42,7 +43,7 @@ func (m *Marks) Set(on Transport, port uint16) {
 }
 
 func (m *Marks) Clear(on Transport, port uint16) {
-	for i, t := range transports {
+	for i, t := range Transports {
 		if on&t != 0 {
 			m[i][port/64] &^= 1 << (port % 64)
 		}
@@ -55,7 +56,7 @@ func (m *Marks) Has(on Transport, port uint16) bool {
 
 // word returns a word of the ports that are marked on one of the transports.
 func (m *Marks) word(on Transport, i int) (w uint64) {
-	for j, t := range transports {
+	for j, t := range Transports {
 		if on&t != 0 {
 			w |= m[j][i]
 		}
@@ -93,13 +94,17 @@ func NewRotation(ports portset.Set, seed uint64) *Rotation {
 // Ports returns the ports of the pool.
 func (r *Rotation) Ports() portset.Set { return r.ports }
 
-// Next returns the next port that free is true of, among those that are not marked in taken
-// on the transports; ok is false if there is none. The next call goes on behind it.
-func (r *Rotation) Next(taken *Marks, on Transport, free func(port uint16) bool) (port uint16, ok bool) {
+// Next returns the next port that free is true of, among those that are marked on
+// none of the transports in any of taken; ok is false if there is none. The next call goes on
+// behind it.
+func (r *Rotation) Next(on Transport, free func(port uint16) bool, taken ...*Marks) (port uint16, ok bool) {
 	start := int(r.next / 64)
 	for i := range len(r.bits) + 1 { // the first word once more, for what lies before next
 		at := (start + i) % len(r.bits)
-		w := r.bits[at] &^ taken.word(on, at)
+		w := r.bits[at]
+		for _, m := range taken {
+			w &^= m.word(on, at)
+		}
 		switch behind := ^uint64(0) << (r.next % 64); i {
 		case 0:
 			w &= behind

@@ -24,7 +24,7 @@ func anyPort(uint16) bool { return true }
 func take(r *portpool.Rotation, taken *portpool.Marks, on portpool.Transport, n int) []uint16 {
 	var all []uint16
 	for range n {
-		port, ok := r.Next(taken, on, anyPort)
+		port, ok := r.Next(on, anyPort, taken)
 		if !ok {
 			break
 		}
@@ -105,7 +105,7 @@ func TestRotationLaws(t *testing.T) {
 			r, taken := portpool.NewRotation(ports, seed), portpool.Marks{}
 			var got []uint16
 			for {
-				port, ok := r.Next(&taken, on, free)
+				port, ok := r.Next(on, free, &taken)
 				if !ok {
 					break
 				}
@@ -136,7 +136,7 @@ func BenchmarkNext(b *testing.B) {
 	taken.Clear(portpool.TCP, 5000)
 	r := portpool.NewRotation(ports, 0)
 	for b.Loop() {
-		if port, ok := r.Next(&taken, portpool.TCP, anyPort); port != 5000 || !ok {
+		if port, ok := r.Next(portpool.TCP, anyPort, &taken); port != 5000 || !ok {
 			b.Fatal(port, ok)
 		}
 	}

@@ -115,7 +115,7 @@ func (c *checker) ranges(p *Policy, host *Host) {
 	if host == nil {
 		return
 	}
-	if both := usable.Intersect(host.outgoing()); !both.IsEmpty() {
+	if both := usable.Intersect(host.Outgoing()); !both.IsEmpty() {
 		c.add(Warning, c.d.Ports.Place, "local-range", "reserve it here (quaymaster pool convert FILE --to sysctl)",
 			"this host gives %v to outgoing connections too, as part of %v (ip_local_port_range)", both, host.Local)
 	}

@@ -98,7 +98,7 @@ type Host struct {
 // Dynamic returns the ports that servers on h get where there is no policy: those of Windows
 // that the kernel does not give to outgoing connections. With the kernel's defaults
 // that is 61000-65535.
-func (h *Host) Dynamic() portset.Set { return windows.Minus(h.outgoing()) }
+func (h *Host) Dynamic() portset.Set { return windows.Minus(h.Outgoing()) }
 
-// outgoing returns the ports that the kernel gives to outgoing connections.
-func (h *Host) outgoing() portset.Set { return h.Local.Minus(h.Reserved) }
+// Outgoing returns the ports that the kernel gives to outgoing connections.
+func (h *Host) Outgoing() portset.Set { return h.Local.Minus(h.Reserved) }

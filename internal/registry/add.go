@@ -217,7 +217,7 @@ func (p *plan) renew(stands *row, r *endpoint.Registration) {
 
 // believeAgain is believe for a row that stands and holds; r is a copy of its registration.
 func (p *plan) believeAgain(stands *row, r *endpoint.Registration) belief {
-	if stands.reg.Evidence == endpoint.Listening && p.claim.Evidence == 0 {
+	if stands.reg.Evidence.Listens() && p.claim.Evidence == 0 {
 		// The socket was seen a moment ago, and whose it was at first is not
 		// forgotten. A process elsewhere is no better reason.
 		if !p.claim.Elsewhere {
@@ -267,7 +267,7 @@ func (p *plan) count() {
 func (g *Registry) newID() endpoint.ID {
 	for {
 		id := endpoint.ID(rand.Uint64N(uint64(endpoint.MaxID))) + 1
-		if g.rows[id] == nil {
+		if g.rows[id] == nil && g.given.grants[id] == nil {
 			return id
 		}
 	}

@@ -24,6 +24,9 @@ type Claim struct {
 	// zero: by a socket or, where none can be seen, by the process or a lease.
 	Evidence endpoint.Evidence
 	TTL      time.Duration // of a lease that is asked for; 0: as long as every lease
+	// Grant is one of the owner's, or for root anybody's, at whose ports everything
+	// registered must be, where a socket of the owner's is already. 0: none.
+	Grant endpoint.ID
 	// Replace ends what has the DCE interface, object and protocol sequence of a
 	// registration and is not itself registered anew.
 	Replace bool

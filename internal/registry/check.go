@@ -57,13 +57,14 @@ func (g *Registry) Hint(port uint16) {
 func (g *Registry) check() error {
 	g.looking.Lock()
 	defer g.looking.Unlock()
+	granting := g.checkGrants()
 	g.change.Lock()
 	g.catchUp()
 	now := looked{seq: g.seq.Load()}
 	quiet := g.restless == 0
 	g.change.Unlock()
 	if quiet && g.unchanged(now.seq) {
-		return nil
+		return granting
 	}
 	g.change.Lock()
 	rows := g.glimpses[:0]
@@ -87,7 +88,7 @@ func (g *Registry) check() error {
 		now = looked{}
 	}
 	g.looked = now
-	return errors.Join(err, g.commit(&c))
+	return errors.Join(granting, err, g.commit(&c))
 }
 
 // A looked is what was seen when every row was looked at and nothing had to

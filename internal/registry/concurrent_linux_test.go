@@ -72,7 +72,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			g.Versions(3, rpcbind.TCP)
 			g.All()
 			g.Counts()
-			g.SetLimits(registry.DefaultMaxRows, registry.DefaultMaxUserRows)
+			g.SetLimits(registry.DefaultMaxRows, registry.DefaultMaxUserRows, registry.DefaultMaxUserGrants)
 			g.Refuse(nil, &hers, registry.ErrRight)
 			return nil
 		},

@@ -12,15 +12,21 @@ type Kind uint8
 
 // Kinds of events.
 const (
-	Snapshot Kind = iota // everything that is registered
-	Made                 // a registration was made
-	Renewed              // a registration is believed anew: longer, or for another reason
-	Ended                // a registration ended
-	Refused              // a registration or its end was refused
+	Snapshot  Kind = iota // everything that is registered
+	Made                  // a registration was made
+	Renewed               // a registration is believed anew: longer, or for another reason
+	Ended                 // a registration ended
+	Refused               // a registration or its end was refused
+	Granted               // ports were given to a process
+	Returned              // they came back: given back, or the process ended
+	Exhausted             // there was no port to give
 	kinds
 )
 
-var kindNames = [...]string{"snapshot", "made", "renewed", "ended", "refused"}
+var kindNames = [...]string{"snapshot", "made", "renewed", "ended", "refused", "granted", "returned", "exhausted"}
+
+// changes tells whether such an event is a change of what is registered, which no watcher may miss.
+func (k Kind) changes() bool { return k == Made || k == Renewed || k == Ended }
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -60,10 +66,11 @@ func (r Reason) String() string {
 type Event struct {
 	Seq          uint64 // of the change, or of the last one before; changes are numbered without gaps
 	Kind         Kind
-	Registration *endpoint.Registration   // as it stands or ended, or as it was refused
+	Registration *endpoint.Registration   // as it stands or ended, or as it was refused; nil of grants
+	Grant        *endpoint.Grant          // of Granted and Returned; of Exhausted what was asked for
 	By           *endpoint.Owner          // who made, renewed, removed it or was refused; nil: nobody, its evidence ended or changed
 	Reason       Reason                   // of Ended
-	Err          error                    // of Refused: why, the first few errors if there are more
+	Err          error                    // of Refused and Exhausted: why, the first few errors if there are more
 	More         int                      // how many more there are
 	All          []*endpoint.Registration // of a snapshot, oldest first
 }
@@ -87,15 +94,17 @@ func (c *counters) count(e Event) {
 
 // Counts says how many events there were since the registry was opened.
 type Counts struct {
-	Made, Renewed, Refused uint64
-	Ended                  map[Reason]uint64
+	Made, Renewed, Refused       uint64
+	Ended                        map[Reason]uint64
+	Granted, Returned, Exhausted uint64
 }
 
 // Counts returns the counters.
 func (g *Registry) Counts() Counts {
 	c := Counts{
 		Made: g.counters.kinds[Made].Load(), Renewed: g.counters.kinds[Renewed].Load(), Refused: g.counters.kinds[Refused].Load(),
-		Ended: map[Reason]uint64{},
+		Ended:   map[Reason]uint64{},
+		Granted: g.counters.kinds[Granted].Load(), Returned: g.counters.kinds[Returned].Load(), Exhausted: g.counters.kinds[Exhausted].Load(),
 	}
 	for r := range reasons {
 		c.Ended[r] = g.counters.ending[r].Load()

@@ -10,7 +10,8 @@ import (
 // with the last use.
 type held struct {
 	*process.Process
-	uses int
+	uses   int
+	grants []*grant // that stand on it, each a use
 }
 
 // processes are those that are held and whose number is known, by number: a

@@ -76,14 +76,14 @@ func (g *Registry) catchUp() {
 	}
 	var b Batch
 	g.catchUpRows(stored.Rows, &b)
+	g.catchUpGrants(stored.Grants, &b)
 	if err := g.c.Store.Write(b); err == nil {
 		g.behind = false
 		g.c.Log.Info("journal written again")
 	}
 }
 
-// catchUpRows adds to b what makes the stored rows those that stand. It says
-// nothing of what else is stored.
+// catchUpRows adds to b what makes the stored rows those that stand.
 func (g *Registry) catchUpRows(stored []Record, b *Batch) {
 	for i := range stored {
 		if r := g.rows[stored[i].ID]; r == nil || r.reg.Evidence == endpoint.Permanent {

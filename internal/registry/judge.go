@@ -9,7 +9,7 @@ import (
 
 // bySocket tells whether the row stands and falls with a socket.
 func (r *row) bySocket() bool {
-	return !r.reg.Own && (r.reg.Evidence == endpoint.Listening || r.reg.Evidence == endpoint.Waiting)
+	return !r.reg.Own && (r.reg.Evidence.Listens() || r.reg.Evidence == endpoint.Waiting)
 }
 
 // judge says what sockets at its endpoint mean for a row that stands and falls

@@ -34,7 +34,11 @@ func (g *Registry) load() error {
 		g.c.Log.Error("what was registered before cannot be read", "err", err)
 		return nil
 	}
+	g.loadGrants(stored.Grants)
 	g.loadJournal(stored.Rows)
+	if err := g.checkGrants(); err != nil {
+		g.c.Log.Error("ports that were given in an earlier run stay given until that can be checked", "err", err)
+	}
 	return nil
 }
 

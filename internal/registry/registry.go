@@ -37,6 +37,12 @@ type Config struct {
 	MaxUserRows int                 // of one user other than uid 0; 0: DefaultMaxUserRows
 	Reserved    map[uint32][]uint32 // ONC programs that only uid 0 and these users may register
 
+	Pools         Pools  // what ports are given from
+	Seed          uint64 // where in a pool to begin
+	MaxUserGrants int    // grants of one user other than uid 0; 0: DefaultMaxUserGrants
+	// Free tells whether a server could listen at a port; nil: where no socket is.
+	Free func(udp bool, port uint16) bool
+
 	Log *slog.Logger // nil discards
 }
 
@@ -46,6 +52,8 @@ const (
 	DefaultLease       = time.Hour
 	DefaultMaxRows     = 1 << 18
 	DefaultMaxUserRows = 1024
+
+	DefaultMaxUserGrants = 64
 )
 
 // Sockets is the kernel's table of sockets; [socktable.Table] is one.
@@ -80,6 +88,7 @@ type Registry struct {
 	last      uint64 // order of the youngest row
 	behind    bool   // the journal could not be written
 	restless  int    // rows that must be looked at even if no socket has changed
+	given     given
 
 	mu       sync.RWMutex // guards what follows; written with change held
 	rows     map[endpoint.ID]*row
@@ -113,6 +122,7 @@ func Open(c Config) (*Registry, error) {
 	c.Lease = cmp.Or(c.Lease, DefaultLease)
 	c.MaxRows = cmp.Or(c.MaxRows, DefaultMaxRows)
 	c.MaxUserRows = cmp.Or(c.MaxUserRows, DefaultMaxUserRows)
+	c.MaxUserGrants = cmp.Or(c.MaxUserGrants, DefaultMaxUserGrants)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -122,6 +132,7 @@ func Open(c Config) (*Registry, error) {
 		processes: processes{},
 		users:     map[endpoint.Owner]int{},
 		held:      atPorts{},
+		given:     newGiven(&c),
 		rows:      map[endpoint.ID]*row{},
 		exact:     newIndex(),
 		programs:  map[programKey]*list{},
@@ -136,12 +147,12 @@ func Open(c Config) (*Registry, error) {
 	return g, nil
 }
 
-// SetLimits replaces MaxRows and MaxUserRows of the configuration. What is
-// registered already stays.
-func (g *Registry) SetLimits(rows, perUser int) {
+// SetLimits replaces MaxRows, MaxUserRows and MaxUserGrants of the configuration. What
+// is registered or given already stays.
+func (g *Registry) SetLimits(rows, rowsPerUser, grantsPerUser int) {
 	g.change.Lock()
 	defer g.change.Unlock()
-	g.c.MaxRows, g.c.MaxUserRows = rows, perUser
+	g.c.MaxRows, g.c.MaxUserRows, g.c.MaxUserGrants = rows, rowsPerUser, grantsPerUser
 }
 
 // Close ends the use of the stores, and lets processes go. No change may follow,
@@ -153,6 +164,12 @@ func (g *Registry) Close() error {
 		g.processes.drop(r.proc)
 		r.proc = nil
 	}
+	for p := range g.given.alive {
+		for range p.grants {
+			g.processes.drop(p)
+		}
+	}
+	g.given.alive = nil
 	var errs []error
 	for _, s := range []Store{g.c.Store, g.c.Permanent} {
 		if s != nil {

@@ -330,7 +330,7 @@ func TestFull(t *testing.T) {
 	refused("1 more: the registry is full: uid 1000 has 20 registrations and may have 20", row(alice, 8, 1, rpcbind.TCP, 2000))
 	g.Remove(root, endpoint.Program(7, 3), rpcbind.TCP)
 	mustAdd(t, g, row(alice, 8, 1, rpcbind.TCP, 2000))
-	g.SetLimits(200, 30)
+	g.SetLimits(200, 30, registry.DefaultMaxUserGrants)
 	mustAdd(t, g, row(alice, 8, 2, rpcbind.TCP, 2000))
 }
 

@@ -54,6 +54,9 @@ func (g *Registry) mayAdd(c *Claim, r *endpoint.Registration) error {
 	if reason == nil && c.Owner != endpoint.Superuser {
 		reason = g.mayUserAdd(c, r)
 	}
+	if reason == nil && c.Grant != 0 {
+		reason = g.mayUseGrant(c, r)
+	}
 	if reason == nil && r.IsMapper() {
 		reason = fmt.Errorf("%w: the %s is the mapper's own", ErrRight, r.Kind())
 	}
@@ -74,19 +77,22 @@ func (g *Registry) mayUserAdd(c *Claim, r *endpoint.Registration) error {
 	case r.NetID.IsIP() && r.Addr.Port() < firstUnprivileged && !g.listens(c.Owner, r.Endpoint):
 		return fmt.Errorf("%w: ports below %d are for root and for who listens there", ErrRight, firstUnprivileged)
 	}
+	if to := g.grantAt(r); to != nil && to.Owner != c.Owner && !g.listens(c.Owner, r.Endpoint) {
+		return fmt.Errorf("%w: the port was given to %s, and is for them and for who listens there", ErrRight, titleOf(to.Owner))
+	}
 	return g.portIsFree(c.Owner, r)
 }
 
 // portIsFree returns nil unless, in the other dialect, a port is registered at
 // which another user's socket listens: one host has one set of ports.
 func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error {
-	other, ok := portOf(r)
-	other.dialect = endpoint.ONC + endpoint.DCE - r.Dialect
-	if !ok || g.held[other] == nil || !g.ours(r.Endpoint) {
+	at, ok := portOf(r)
+	at.dialect = other(r.Dialect)
+	if !ok || g.held[at] == nil || !g.ours(r.Endpoint) {
 		return nil
 	}
-	for x := g.held[other]; x != nil; x = x.links[atPort].next {
-		if x.reg.Evidence != endpoint.Listening || !g.ours(x.reg.Endpoint) {
+	for x := g.held[at]; x != nil; x = x.links[atPort].next {
+		if !x.reg.Evidence.Listens() || !g.ours(x.reg.Endpoint) {
 			continue
 		}
 		uid := x.socketUID
@@ -97,7 +103,7 @@ func (g *Registry) portIsFree(o endpoint.Owner, r *endpoint.Registration) error 
 			continue
 		}
 		if holds, _ := g.holds(x); holds { // or the check ends it
-			return fmt.Errorf("%w: uid %d listens at port %d, for %s", ErrRight, uid, other.port, x.reg.Interface)
+			return fmt.Errorf("%w: uid %d listens at port %d, for %s", ErrRight, uid, at.port, x.reg.Interface)
 		}
 	}
 	return nil

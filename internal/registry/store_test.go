@@ -12,7 +12,6 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/registry"
-	"github.com/quaymaster/quaymaster/internal/registry/storetest"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -224,29 +223,6 @@ func TestJournalBehind(t *testing.T) {
 		claim(t, g, anHour, program(5))
 		if n := log.count("level=ERROR"); n != 2 {
 			t.Errorf("%d errors were logged after it failed again, want 2", n)
-		}
-	})
-}
-
-// TestGrantsStay: what the journal has beside rows outlasts a restart, and that the
-// journal could not be written.
-func TestGrantsStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		journal := newFailing()
-		grants := []registry.GrantRecord{storetest.Grant(0), storetest.Grant(1)}
-		journal.Store.Write(registry.Batch{Grants: grants})
-		g := running(t, registry.Config{Store: journal, Permanent: registry.NewMemory()})
-		claim(t, g, anHour, program(1), program(2))
-		journal.fail(errors.New("no space"))
-		g.Remove(alice, program(1).Interface, rpcbind.TCP)
-		journal.fail(nil)
-		time.Sleep(2 * time.Second)
-		checkStored(t, journal, "2 lease")
-		checkStanding(t, g, "2 lease")
-		stored, err := journal.Load()
-		slices.SortFunc(grants, func(a, b registry.GrantRecord) int { return a.Since.Compare(b.Since) })
-		if err != nil || !slices.EqualFunc(stored.Grants, grants, storetest.SameGrant) {
-			t.Errorf("the journal has %+v, %v, want %+v", stored.Grants, err, grants)
 		}
 	})
 }

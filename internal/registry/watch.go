@@ -16,7 +16,7 @@ type Watcher struct {
 	// Guarded by registry.mu. The goroutine that owns the watcher may write with
 	// the lock for readers: what else writes holds the one for writers.
 	queue   []Event
-	refused int  // of the queue
+	asides  int  // events of the queue that are no changes
 	restart bool // the next event is a snapshot; queue is empty
 }
 
@@ -62,13 +62,13 @@ func (w *Watcher) fetch() []Event {
 		return []Event{{Seq: g.seq.Load(), Kind: Snapshot, All: g.all()}}
 	}
 	events := w.queue
-	w.queue, w.refused = nil, 0
+	w.queue, w.asides = nil, 0
 	return events
 }
 
-// maxRefused is how many refusals may wait for a watcher, beside the changes:
-// anybody can cause them, so that they must not cost it a change.
-const maxRefused = MaxBehind / 2
+// maxAsides is how many events that are no changes may wait for a watcher, beside
+// the changes: anybody can cause them, so that they must not cost it a change.
+const maxAsides = MaxBehind / 2
 
 // publish counts an event and gives it to every watcher. g.mu is held.
 func (g *Registry) publish(e Event) {
@@ -88,12 +88,12 @@ func (w *Watcher) take(e Event) bool {
 	switch {
 	case w.wants != nil && !w.wants(&e):
 		return false
-	case w.restart, e.Kind == Refused && w.refused == maxRefused:
-		return false // the snapshot will have it, but for a refusal
-	case e.Kind == Refused:
-		w.refused++
-	case len(w.queue)-w.refused == MaxBehind:
-		w.queue, w.refused, w.restart = nil, 0, true
+	case w.restart, !e.Kind.changes() && w.asides == maxAsides:
+		return false // the snapshot will have it, if it is a change
+	case !e.Kind.changes():
+		w.asides++
+	case len(w.queue)-w.asides == MaxBehind:
+		w.queue, w.asides, w.restart = nil, 0, true
 		return true
 	}
 	w.queue = append(w.queue, e)

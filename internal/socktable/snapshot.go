@@ -98,9 +98,8 @@ func (s *Snapshot) At(e endpoint.Endpoint) []Socket {
 	return nil
 }
 
-// backing returns those sockets, which are sorted by port, that back the endpoint.
-func backing(sockets []Socket, e endpoint.Endpoint) []Socket {
-	port := e.Addr.Port()
+// atPort returns those of the sockets, which are sorted by port, that have that port.
+func atPort(sockets []Socket, port uint16) []Socket {
 	first, ok := slices.BinarySearchFunc(sockets, port, func(s Socket, port uint16) int { return cmp.Compare(s.Addr.Port(), port) })
 	if !ok {
 		return nil
@@ -109,6 +108,12 @@ func backing(sockets []Socket, e endpoint.Endpoint) []Socket {
 	if other := slices.IndexFunc(some, func(s Socket) bool { return s.Addr.Port() != port }); other >= 0 {
 		some = some[:other:other]
 	}
+	return some
+}
+
+// backing returns those of the sockets, which are sorted by port, that back the endpoint.
+func backing(sockets []Socket, e endpoint.Endpoint) []Socket {
+	some := atPort(sockets, e.Addr.Port())
 	if !slices.ContainsFunc(some, func(s Socket) bool { return !s.backs(e) }) {
 		return some
 	}
@@ -119,6 +124,35 @@ func backing(sockets []Socket, e endpoint.Endpoint) []Socket {
 		}
 	}
 	return those
+}
+
+// AtPort returns the sockets of TCP or UDP at a port, whatever their address; the caller must
+// not change them. A nil s has none.
+func (s *Snapshot) AtPort(udp bool, port uint16) []Socket {
+	if s == nil {
+		return nil
+	}
+	return atPort(s.of(udp), port)
+}
+
+// EachPort calls f for every port of TCP and UDP at which a socket receives, once.
+func (s *Snapshot) EachPort(f func(udp bool, port uint16)) {
+	for _, udp := range []bool{false, true} {
+		last := uint16(0) // which is no port
+		for _, socket := range s.of(udp) {
+			if port := socket.Addr.Port(); port != last {
+				f(udp, port)
+				last = port
+			}
+		}
+	}
+}
+
+func (s *Snapshot) of(udp bool) []Socket {
+	if udp {
+		return s.udp
+	}
+	return s.tcp
 }
 
 // atPath returns the sockets of the UNIX domain that a connection to the path reaches.
