@@ -96,6 +96,7 @@ func serve(ctx context.Context, s *sockets, p *parts, reload <-chan Options, rea
 	run(p.registry.Run)
 	run(func(ctx context.Context) error { logEvents(ctx, p.registry, p.log); return nil })
 	run(func(ctx context.Context) error { p.watchSockets(ctx); return nil })
+	run(func(ctx context.Context) error { p.watchProcesses(ctx); return nil })
 	run(func(ctx context.Context) error { p.reloads(ctx, reload); return nil })
 	streams := transport.StreamServer{Handler: p.onc, Guard: p.guard, Log: p.log}
 	for _, ln := range s.streams {

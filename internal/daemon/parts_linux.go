@@ -176,6 +176,14 @@ func (p *parts) watchSockets(ctx context.Context) {
 	}
 }
 
+// watchProcesses tells the registry of processes that ended. Where the kernel does
+// not tell, the registry looks every second all the same.
+func (p *parts) watchProcesses(ctx context.Context) {
+	if err := p.registry.WatchProcesses(ctx); err != nil {
+		p.log.Debug("ending processes are not told", "err", err)
+	}
+}
+
 // counterNames are the names of reasons in the counters.
 var counterNames = map[registry.Reason]string{
 	registry.Removed: "ended_removed", registry.Gone: "ended_gone", registry.TakenOver: "ended_taken_over",

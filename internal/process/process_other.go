@@ -2,7 +2,10 @@
 
 package process
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 type handle struct{}
 
@@ -25,3 +28,18 @@ func FromFD(pid int32, _ int) *Process { return &Process{PID: pid} }
 
 // UID fails.
 func (p *Process) UID() (uint32, error) { return 0, errLinux }
+
+// Ends tells of nothing.
+type Ends struct{}
+
+// NewEnds fails.
+func NewEnds() (*Ends, error) { return nil, errLinux }
+
+// Add fails.
+func (e *Ends) Add(*Process) error { return errLinux }
+
+// Watch fails.
+func (e *Ends) Watch(context.Context, func()) error { return errLinux }
+
+// Close does nothing.
+func (e *Ends) Close() error { return nil }

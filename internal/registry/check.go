@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 )
 
@@ -38,6 +39,37 @@ func (g *Registry) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-time.After(checkPause):
 		}
+	}
+}
+
+// WatchProcesses has [Registry.Run] look as soon as a process ends that was given
+// ports, until ctx is cancelled. Without it Run looks every second all the same.
+func (g *Registry) WatchProcesses(ctx context.Context) error {
+	ends, err := process.NewEnds()
+	if err != nil {
+		return err
+	}
+	defer ends.Close()
+	g.change.Lock()
+	g.given.ends = ends
+	for p := range g.given.alive {
+		g.watchEnd(p)
+	}
+	g.change.Unlock()
+	err = ends.Watch(ctx, func() { g.Hint(0) })
+	g.change.Lock()
+	defer g.change.Unlock()
+	g.given.ends = nil
+	return err
+}
+
+// watchEnd has the registry look when a process ends.
+func (g *Registry) watchEnd(p *held) {
+	if g.given.ends == nil {
+		return
+	}
+	if err := g.given.ends.Add(p.Process); err != nil {
+		g.c.Log.Debug("the end of a process will not be told", "pid", p.PID, "err", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/portpool"
+	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/portset"
 )
@@ -36,6 +37,7 @@ type given struct {
 	alive  map[*held]struct{}                   // processes that have ports
 	rest   map[*grant]struct{}                  // whose process is not there, or not known to be
 	used   usedPorts
+	ends   *process.Ends // tells when one of alive ends; nil: nobody does
 }
 
 // A givenPort is a port of one transport.
@@ -391,7 +393,10 @@ func (g *Registry) stand(r *grant, on *held) {
 	g.processes.take(on)
 	r.place = len(on.grants)
 	on.grants = append(on.grants, r)
-	g.given.alive[on] = struct{}{}
+	if r.place == 0 {
+		g.given.alive[on] = struct{}{}
+		g.watchEnd(on)
+	}
 }
 
 // tell publishes an event that is no change of a registration.
