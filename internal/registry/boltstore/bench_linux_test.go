@@ -20,26 +20,31 @@ func oneGrant(i int) (registry.Batch, endpoint.ID) {
 	return registry.Batch{Grants: []registry.GrantRecord{g}}, g.ID
 }
 
+// some returns batches of one, and the ids.
+func some(one func(int) (registry.Batch, endpoint.ID), from, to int) (all []registry.Batch, ids []endpoint.ID) {
+	for i := from; i < to; i++ {
+		batch, id := one(i)
+		all, ids = append(all, batch), append(ids, id)
+	}
+	return all, ids
+}
+
+func writeAll(b *testing.B, s registry.Store, all []registry.Batch) {
+	for _, batch := range all {
+		write(b, s, batch)
+	}
+}
+
 func BenchmarkWrite(b *testing.B) { benchmarkWrite(b, oneRow) }
 
 func BenchmarkWriteGrant(b *testing.B) { benchmarkWrite(b, oneGrant) }
 
-// benchmarkWrite writes batches of one, where there are some already.
 func benchmarkWrite(b *testing.B, one func(int) (registry.Batch, endpoint.ID)) {
-	some := func(from, to int) (all []registry.Batch, ids []endpoint.ID) {
-		for i := from; i < to; i++ {
-			batch, id := one(i)
-			all, ids = append(all, batch), append(ids, id)
-		}
-		return all, ids
-	}
 	for _, n := range []int{0, 10_000} {
+		all, _ := some(one, 0, max(n, 1))
 		b.Run(fmt.Sprintf("put/rows=%d", n), func(b *testing.B) {
 			s := newPlace(b).open(b)
-			all, _ := some(0, max(n, 1))
-			for _, batch := range all {
-				write(b, s, batch)
-			}
+			writeAll(b, s, all)
 			b.ReportAllocs()
 			for b.Loop() {
 				write(b, s, all[rand.IntN(len(all))])
@@ -47,11 +52,8 @@ func benchmarkWrite(b *testing.B, one func(int) (registry.Batch, endpoint.ID)) {
 		})
 		b.Run(fmt.Sprintf("put+gone/rows=%d", n), func(b *testing.B) {
 			s := newPlace(b).open(b)
-			all, _ := some(0, n)
-			for _, batch := range all {
-				write(b, s, batch)
-			}
-			others, ids := some(n, n+1000)
+			writeAll(b, s, all[:n])
+			others, ids := some(one, n, n+1000)
 			b.ReportAllocs()
 			for b.Loop() {
 				i := rand.IntN(len(others))
@@ -62,36 +64,26 @@ func benchmarkWrite(b *testing.B, one func(int) (registry.Batch, endpoint.ID)) {
 	}
 }
 
-// BenchmarkOpen opens a store and loads what is there.
-func BenchmarkOpen(b *testing.B) {
-	for name, of := range map[string]func(n int) registry.Batch{
-		"rows": func(n int) (all registry.Batch) {
-			for i := range n {
-				all.Rows = append(all.Rows, storetest.Record(i))
-			}
-			return all
-		},
-		"grants": func(n int) (all registry.Batch) {
-			for i := range n {
-				all.Grants = append(all.Grants, storetest.Grant(i))
-			}
-			return all
-		},
-	} {
-		for _, n := range []int{0, 100, 10_000} {
-			b.Run(fmt.Sprintf("%s=%d", name, n), func(b *testing.B) {
-				p := newPlace(b)
-				s := p.open(b)
-				write(b, s, of(n))
-				b.ReportAllocs()
-				for b.Loop() {
-					s.Close()
-					s = p.open(b)
-					if got, err := s.Load(); err != nil || len(got.Rows)+len(got.Grants) != n {
-						b.Fatal(len(got.Rows), len(got.Grants), err)
-					}
+func BenchmarkOpen(b *testing.B) { benchmarkOpen(b, oneRow) }
+
+func BenchmarkOpenGrants(b *testing.B) { benchmarkOpen(b, oneGrant) }
+
+// benchmarkOpen opens a store and loads what is there.
+func benchmarkOpen(b *testing.B, one func(int) (registry.Batch, endpoint.ID)) {
+	for _, n := range []int{0, 100, 10_000} {
+		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
+			p := newPlace(b)
+			s := p.open(b)
+			all, _ := some(one, 0, n)
+			writeAll(b, s, all)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Close()
+				s = p.open(b)
+				if got, err := s.Load(); err != nil || len(got.Rows)+len(got.Grants) != n {
+					b.Fatal(len(got.Rows), len(got.Grants), err)
 				}
-			})
-		}
+			}
+		})
 	}
 }

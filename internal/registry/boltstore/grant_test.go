@@ -3,6 +3,7 @@ package boltstore
 import (
 	"encoding/json"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ func TestRefusedGrant(t *testing.T) {
 		{func(g *registry.GrantRecord) { g.ID = endpoint.MaxID + 1 }, "id 281474976710656: it has 6 bytes and is not 0"},
 		{func(g *registry.GrantRecord) { g.Pool = 99 }, "grant 000000000abc: unknown pool Pool(99)"},
 		{func(g *registry.GrantRecord) { g.TCP, g.UDP = 0, 0 }, "grant 000000000abc: no port"},
+		{func(g *registry.GrantRecord) { g.Owner = endpoint.HostOwner(netip.MustParseAddr("192.0.2.1")) }, "grant 000000000abc: ports are given on this host only"},
 		{func(g *registry.GrantRecord) { g.Command = "\xff" }, `grant 000000000abc: command "\xff" is not printable`},
 		{func(g *registry.GrantRecord) { g.Since = time.Date(10000, 1, 2, 0, 0, 0, 0, time.UTC) }, "grant 000000000abc: since: "},
 	} {

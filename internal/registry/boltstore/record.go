@@ -15,8 +15,9 @@ import (
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
-// A row is a registration or a grant as it stands in the file. The key is the id in six bytes, big
-// endian; the value is the CRC-32C of the key and the text in four, and the text.
+// A row is a registration or a grant as it stands in the file. The key is the id in
+// six bytes, big endian; the value is the CRC-32C of the key and the text in four,
+// and the text.
 type row struct {
 	key, value []byte
 }
