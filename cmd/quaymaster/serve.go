@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -16,8 +17,9 @@ import (
 
 // serveFlags are the flags of serve; those of the options stand in o.
 type serveFlags struct {
-	o      daemon.Options
-	config string
+	o       daemon.Options
+	config  string
+	starter int // uid of who started the program, whoever it becomes
 }
 
 func newServe() *cobra.Command {
@@ -32,8 +34,8 @@ where servers of this host register. It stays in the foreground and logs to
 standard error.
 
 It takes sockets from systemd (rpcbind.socket works as it is) and says READY=1
-when every socket answers. SIGHUP has the configuration file and the permanent
-registrations read again. SIGTERM and SIGINT end it.`,
+when every socket answers. SIGHUP has the configuration file, the policy for
+ports and the permanent registrations read again. SIGTERM and SIGINT end it.`,
 		Example: `  quaymaster serve --dev                        try it: loopback, no root
   quaymaster serve                              as root, when rpcbind is stopped
   quaymaster serve --listen-dce none            the port mapper, on the network
@@ -52,6 +54,7 @@ registrations read again. SIGTERM and SIGINT end it.`,
 	flags.StringArrayVar(&f.o.DCEInsert, "dce-insert", nil, "`who` may register with the endpoint mapper over the network: loopback, a network such as 192.0.2.0/24, or any; repeatable (default nobody)")
 	flags.StringVar(&f.o.Control, "control", "", "`path` of the control socket (default "+daemon.SystemControl+")")
 	flags.StringVar(&f.config, "config", "", "configuration `file` (YAML); flags override it")
+	flags.StringVar(&f.o.PoolFile, "pool", "", "`file` of the policy that says which ports servers get: what \"quaymaster pool lint\" takes, but not standard input (default: the key pool of the configuration)")
 	flags.StringVar(&f.o.User, "user", "", "`account` to become when every socket is open (default quaymaster, if root starts it and there is one)")
 	flags.StringVar(&f.o.State, "state", "", "`path` of the journal, from which registrations survive a restart (default "+daemon.SystemState+"), or \"memory\" for none")
 	flags.StringVar(&f.o.PermanentFile, "permanent-file", "", "`path` of the permanent registrations (default "+daemon.SystemPermanentFile+")")
@@ -68,15 +71,18 @@ func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
 	if f.o.Grace == 0 { // the default is not
 		return f.o, usagef("grace 0s: want 1s to 1h")
 	}
+	if cmd.Flags().Changed("pool") && f.o.PoolFile == "" {
+		return f.o, usagef("--pool: name the file: policy.reg")
+	}
 	if f.config == "" {
 		return f.o, nil
 	}
-	text, err := os.ReadFile(f.config)
-	if err != nil {
+	o, err := daemon.LoadFile(f.config, f.starter)
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file):
 		return f.o, usagef("--config: %w", err)
-	}
-	o, err := daemon.Load(f.config, text)
-	if err != nil {
+	case err != nil:
 		return f.o, err
 	}
 	o.Dev = f.o.Dev
@@ -87,6 +93,7 @@ func (f *serveFlags) options(cmd *cobra.Command) (daemon.Options, error) {
 		"dce-socket":     func() { o.DCESocket = f.o.DCESocket },
 		"dce-insert":     func() { o.DCEInsert = f.o.DCEInsert },
 		"control":        func() { o.Control = f.o.Control },
+		"pool":           func() { o.PoolFile = f.o.PoolFile },
 		"user":           func() { o.User = f.o.User },
 		"state":          func() { o.State = f.o.State },
 		"permanent-file": func() { o.PermanentFile = f.o.PermanentFile },
@@ -126,16 +133,17 @@ func self() string {
 }
 
 // printDev tells a newcomer where the development daemon is and what to try.
-func printDev(w io.Writer, dir string, onc, dce []string, control string) {
+func printDev(w io.Writer, dir string, onc, dce []string, control, ports string) {
 	fmt.Fprintf(w, "quaymaster %s  development mode: loopback only, nothing outside %s\n", version, home(dir))
 	for _, line := range []struct {
 		what  string
 		where []string
-	}{{"rpcbind", onc}, {"endpoint mapper", dce}, {"control", []string{home(control)}}} {
+	}{{"rpcbind", onc}, {"endpoint mapper", dce}, {"control", []string{home(control)}}, {"ports", []string{ports}}} {
 		fmt.Fprintf(w, "  %-15s  %s\n", line.what, strings.Join(line.where, " · "))
 	}
 	fmt.Fprintf(w, "try, in another terminal:\n")
 	fmt.Fprintf(w, "  %s endpoints --dev\n", self())
+	fmt.Fprintf(w, "  %s run --dev --onc 0x20000001:1 --tcp -- python3 -m http.server {port}\n", self())
 	fmt.Fprintf(w, "  %s endpoints add onc 0x20000001 1 tcp 127.0.0.1:8000 --ttl 1h --dev\n", self())
 	fmt.Fprintf(w, "  %s endpoints add dce winreg 1.0 tcp 127.0.0.1:8001 --ttl 1h --dev\n", self())
 	fmt.Fprintf(w, "  %s endpoints --dev --watch\n", self())

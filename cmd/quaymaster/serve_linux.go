@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quaymaster/quaymaster/internal/daemon"
+	"github.com/quaymaster/quaymaster/portset"
 )
 
 // gcPercent is how much garbage there may be, of what is in use: little, since
@@ -20,6 +21,7 @@ import (
 const gcPercent = 30
 
 func runServe(cmd *cobra.Command, f *serveFlags) error {
+	f.starter = os.Geteuid()
 	o, err := f.options(cmd)
 	if err != nil {
 		return err
@@ -47,7 +49,7 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 	defer stop()
 	return daemon.Run(ctx, o, env, log, reloads(ctx, cmd, f, o, log), func(l daemon.Listening) {
 		if o.Dev {
-			printDev(os.Stdout, o.StateDir, places(l.ONC), places(l.DCE), l.Control)
+			printDev(os.Stdout, o.StateDir, places(l.ONC), places(l.DCE), l.Control, freePorts(l.Ports, l.Free))
 			return
 		}
 		log.Info("serving", "version", version, "onc", places(l.ONC), "dce", places(l.DCE), "control", l.Control)
@@ -89,9 +91,20 @@ func reread(cmd *cobra.Command, f *serveFlags, old daemon.Options, log *slog.Log
 		log.Error("configuration stays as it was", "err", err)
 		return old
 	case f.config != "":
-		log.Info("configuration read again: networks and limits apply at once, the rest with the next start", "file", f.config)
+		log.Info("configuration read again: networks, limits and pool apply at once, the rest with the next start", "file", f.config)
 	}
 	return o
+}
+
+// freePorts returns ports, and how many of them are free, for people.
+func freePorts(ports portset.Set, free int) string {
+	switch {
+	case ports.IsEmpty():
+		return "none"
+	case free < 0:
+		return compact(ports)
+	}
+	return fmt.Sprintf("%s (%d free)", compact(ports), free)
 }
 
 // places returns where a mapper answers, for people: each address once,

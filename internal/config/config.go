@@ -84,6 +84,13 @@ func (f *File) Mistake(path, format string, args ...any) Mistake {
 	return Mistake{File: f.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)}
 }
 
+// Has reports whether something stands at path, which is as for [File.Mistake]: also
+// null, which leaves a pointer nil as a missing key does.
+func (f *File) Has(path string) bool {
+	_, ok := f.positions[path]
+	return ok
+}
+
 // child returns the path of the value of key in the mapping at path.
 func child(path, key string) string {
 	if strings.ContainsAny(key, "$*.[]") {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/transport"
+	"github.com/quaymaster/quaymaster/portset"
 )
 
 // An Environment is what a service manager tells through variables of that name.
@@ -26,12 +27,15 @@ type Listening struct {
 	ONC     []Bound // the port mapper
 	DCE     []Bound // the endpoint mapper
 	Control string  // path of the control socket
+
+	Ports portset.Set // in development: what ordinary servers are given
+	Free  int         // how many of these no socket has; -1 if that is not known
 }
 
 // Run serves until ctx is cancelled and returns nil, or an error if it could
 // not begin. ready is called once, when every socket answers. Options that come
-// from reload replace the networks and limits, and have the file of permanent
-// registrations read again.
+// from reload replace the networks, limits and pools, and have the policy and the
+// file of permanent registrations read again.
 func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, reload <-chan Options, ready func(Listening)) error {
 	if o.Dev {
 		if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
@@ -39,6 +43,11 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 		}
 	}
 	account, err := accountFor(&o) // before anything is open, so that a mistake costs nothing
+	if err != nil {
+		return err
+	}
+	starter := os.Geteuid()
+	pools, err := o.firstPools(starter, log)
 	if err != nil {
 		return err
 	}
@@ -56,18 +65,25 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 	if err := account.settle(&o, o.files(), log); err != nil {
 		return err
 	}
+	o.warnUnreadable(starter, log)
 	if os.Getpid() == 1 {
 		stop := reapOrphans()
 		defer stop()
 	}
-	p, err := assemble(&o, own, log)
+	p, err := assemble(&o, own, pools, log)
 	if err != nil {
 		return err
 	}
 	defer p.close()
+	p.starter = starter
 	p.apply(&o)
 	return serve(ctx, s, p, reload, func() {
-		ready(Listening{ONC: s.bound(), DCE: s.boundDCE(), Control: s.control.Addr().String()})
+		l := Listening{ONC: s.bound(), DCE: s.boundDCE(), Control: s.control.Addr().String()}
+		if o.Dev {
+			l.Ports = ordinary(pools)
+			l.Free = p.free(l.Ports)
+		}
+		ready(l)
 		notify(env.NotifySocket, "READY=1", log)
 	}, func() {
 		notify(env.NotifySocket, "STOPPING=1", log)

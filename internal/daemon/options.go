@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -44,9 +47,12 @@ type Options struct {
 	DCELookupEnd  string              `yaml:"dce_lookup_end"`  // of a dump in parts: status (default), handle
 	Networks      Networks            `yaml:"networks"`        // who may ask; read again on SIGHUP
 	Limits        Limits              `yaml:"limits"`          // read again on SIGHUP; zeros are DefaultLimits
+	Pool          *portpool.Settings  `yaml:"pool"`            // policy of the ports that are given out; read again on SIGHUP
 
-	Dev      bool   `yaml:"-"` // development: loopback, unprivileged ports, everything in StateDir
-	StateDir string `yaml:"-"` // of the user, with Dev
+	Policy   *portpool.Document `yaml:"-"` // what Pool says, and where; made by [Load]
+	PoolFile string             `yaml:"-"` // file of the policy, in place of Policy; read again on SIGHUP
+	Dev      bool               `yaml:"-"` // development: loopback, unprivileged ports, everything in StateDir
+	StateDir string             `yaml:"-"` // of the user, with Dev
 }
 
 // Paths of the system's daemon.
@@ -78,6 +84,33 @@ var (
 	oncDoor = door{func(o *Options) []string { return o.ListenONC }, "--listen-onc", "listen_onc", rpcbind.Port, 1111}
 	dceDoor = door{func(o *Options) []string { return o.ListenDCE }, "--listen-dce", "listen_dce", epm.Port, 1135}
 )
+
+// LoadFile reads a configuration file. One with a policy counts only if nobody but
+// root and starter, the uid of who starts the daemon, can change it; others may be
+// anybody's. Errors are those of [Load] and, if it cannot be read, of package os.
+func LoadFile(name string, starter int) (Options, error) {
+	text, doubt := readTrusted(name, starter)
+	if doubt != nil {
+		var err error
+		if text, err = os.ReadFile(name); err != nil {
+			return Options{}, err
+		}
+	}
+	o, err := Load(name, text)
+	if err == nil && o.Policy != nil && doubt != nil {
+		return Options{}, doubt
+	}
+	return o, err
+}
+
+func readTrusted(name string, starter int) ([]byte, error) {
+	f, err := openTrusted(name, starter)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, config.MaxSize+1)) // Load refuses what is longer
+}
 
 // Load reads a configuration file's text. Errors are those of package config.
 func Load(name string, text []byte) (Options, error) {
@@ -117,6 +150,7 @@ func Load(name string, text []byte) (Options, error) {
 	}
 	o.Limits.check(note)
 	o.checkReserved(note)
+	mistakes = append(mistakes, o.loadPolicy(name, f)...)
 	if len(mistakes) > 0 {
 		slices.SortFunc(mistakes, func(a, b config.Mistake) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -136,7 +170,7 @@ func (o *Options) Check() error {
 	_, level := o.Level()
 	_, format := o.JSON()
 	_, liveness := o.unchecked()
-	return errors.Join(addresses, dceAddresses, inserters, dceAddress, endWithHandle, level, format, liveness, o.checkGrace())
+	return errors.Join(addresses, dceAddresses, inserters, dceAddress, endWithHandle, level, format, liveness, o.checkGrace(), o.checkPoolFile())
 }
 
 // unchecked tells whether owners are believed without looking.

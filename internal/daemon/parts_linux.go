@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -13,11 +15,14 @@ import (
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/hostaddr"
 	"github.com/quaymaster/quaymaster/internal/mapper"
+	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/registry/boltstore"
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/internal/transport"
+	"github.com/quaymaster/quaymaster/portset"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // parts are what answers on the sockets, and what it answers from.
@@ -30,11 +35,12 @@ type parts struct {
 	onc       *mapper.ONC
 	dce       *mapper.DCE
 	control   *control.Server
+	starter   int // uid of who started the daemon, before privileges were given up
 	log       *slog.Logger
 }
 
 // assemble makes the parts. own are the mapper's registrations.
-func assemble(o *Options, own []endpoint.Registration, log *slog.Logger) (*parts, error) {
+func assemble(o *Options, own []endpoint.Registration, pools registry.Pools, log *slog.Logger) (*parts, error) {
 	p := &parts{addresses: &hostaddr.Table{}, log: log}
 	if err := p.addresses.Read(); err != nil { // what was registered before is looked at first
 		log.Warn("this host's addresses are not known", "err", err)
@@ -45,7 +51,7 @@ func assemble(o *Options, own []endpoint.Registration, log *slog.Logger) (*parts
 	}
 	c := registry.Config{
 		Own: own, Unchecked: unchecked, Ours: p.addresses.Ours,
-		Grace: o.Grace, Reserved: o.reserved(log), Free: socktable.Free, Log: log,
+		Grace: o.Grace, Reserved: o.reserved(log), Pools: pools, Free: socktable.Free, Log: log,
 	}
 	if p.kernel, err = socktable.Open(); err != nil {
 		log.Warn("registrations are believed unseen, and callers over loopback refused", "err", err)
@@ -155,6 +161,7 @@ func (p *parts) reloads(ctx context.Context, reload <-chan Options) {
 			return
 		case o := <-reload:
 			p.apply(&o)
+			p.reloadPools(&o)
 			if err := p.registry.Reload(); err != nil {
 				p.log.Error("permanent registrations stay as they were", "err", err)
 				continue
@@ -162,6 +169,44 @@ func (p *parts) reloads(ctx context.Context, reload <-chan Options) {
 			p.log.Info("permanent registrations read again")
 		}
 	}
+}
+
+// reloadPools has ports given from what the options say now. If that cannot be, they
+// are given as before.
+func (p *parts) reloadPools(o *Options) {
+	host, err := portpool.ReadHost()
+	var pools registry.Pools
+	if err == nil {
+		pools, err = o.pools(host, p.starter, p.log)
+	}
+	if err != nil {
+		p.log.Error("policy of ports stays as it was", "err", forAccount(err))
+		return
+	}
+	p.registry.SetPools(pools)
+	p.log.Info("policy of ports read again", "file", cmp.Or(pools.Source, "none"))
+}
+
+// free counts the ports of a set that no socket has, of TCP or UDP; -1 if the kernel does
+// not tell.
+func (p *parts) free(ports portset.Set) int {
+	if p.kernel == nil {
+		return -1
+	}
+	sockets, err := p.kernel.Snapshot()
+	if err != nil {
+		return -1
+	}
+	n := ports.Len()
+	for port := range ports.All() {
+		for _, net := range []rpcbind.NetID{rpcbind.TCP, rpcbind.TCP6, rpcbind.UDP, rpcbind.UDP6} {
+			if len(sockets.At(endpoint.Endpoint{NetID: net, Addr: netip.AddrPortFrom(endpoint.Everywhere(net), port)})) > 0 {
+				n--
+				break
+			}
+		}
+	}
+	return n
 }
 
 // watchSockets tells the registry of sockets that closed. Where the kernel does

@@ -78,13 +78,14 @@ type Limits struct {
 	ConnectionsPerSource uint32 `yaml:"connections_per_source"` // of one IPv4 address or IPv6 /64
 	ConnectionsPerUser   uint32 `yaml:"connections_per_user"`   // of one uid other than 0, to the local and the control socket
 	QueriesPerSecond     uint32 `yaml:"queries_per_second"`     // of one source
+	GrantsPerUser        uint32 `yaml:"grants_per_user"`        // of one uid other than 0
 }
 
 // DefaultLimits are the limits that apply unless others are configured.
 var DefaultLimits = Limits{
 	Registrations: registry.DefaultMaxRows, RegistrationsPerUser: registry.DefaultMaxUserRows,
 	Connections: 4096, ConnectionsPerSource: 256, ConnectionsPerUser: 64,
-	QueriesPerSecond: 1000,
+	QueriesPerSecond: 1000, GrantsPerUser: 64,
 }
 
 // orDefault returns the limits with defaults for those that are zero.
@@ -97,6 +98,7 @@ func (l Limits) orDefault() Limits {
 		ConnectionsPerSource: cmp.Or(l.ConnectionsPerSource, d.ConnectionsPerSource),
 		ConnectionsPerUser:   cmp.Or(l.ConnectionsPerUser, d.ConnectionsPerUser),
 		QueriesPerSecond:     cmp.Or(l.QueriesPerSecond, d.QueriesPerSecond),
+		GrantsPerUser:        cmp.Or(l.GrantsPerUser, d.GrantsPerUser),
 	}
 }
 
@@ -108,7 +110,7 @@ func (l *Limits) check(note func(path string, err error)) {
 	for name, n := range map[string]uint32{
 		"registrations": l.Registrations, "registrations_per_user": l.RegistrationsPerUser,
 		"connections": l.Connections, "connections_per_source": l.ConnectionsPerSource, "connections_per_user": l.ConnectionsPerUser,
-		"queries_per_second": l.QueriesPerSecond,
+		"queries_per_second": l.QueriesPerSecond, "grants_per_user": l.GrantsPerUser,
 	} {
 		if n < 1 || n > maxLimit {
 			note("$.limits."+name, fmt.Errorf("%s %d: want 1 to %d", name, n, maxLimit))

@@ -364,3 +364,24 @@ func (d *Document) Mistakes(findings []Finding) config.Mistakes {
 	}
 	return all
 }
+
+// Valid returns the policy that d describes, for callers that can do nothing without
+// one. The error is a [config.Mistakes] that says why there is none: it is invalid, or
+// the file removes it or does not mention it.
+func (d *Document) Valid() (*Policy, error) {
+	p, findings := d.Policy()
+	if p != nil {
+		return p, nil
+	}
+	mistakes := d.Mistakes(findings)
+	switch {
+	case len(mistakes) > 0:
+	case d.Key.State == Removed:
+		mistakes = config.Mistakes{{File: d.Name, Line: d.Key.Line, Column: 1, Message: "the file removes the policy: nothing is left of it"}}
+	default:
+		for _, f := range findings { // why the key is not found
+			mistakes = append(mistakes, f.Mistake(d.Name))
+		}
+	}
+	return nil, mistakes
+}
