@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
@@ -19,8 +20,10 @@ type target struct {
 	dev     bool
 }
 
-func (t *target) addFlags(cmd *cobra.Command) {
-	f := cmd.PersistentFlags()
+// addFlags adds the flags to a verb and to those below it.
+func (t *target) addFlags(cmd *cobra.Command) { t.addTo(cmd.PersistentFlags()) }
+
+func (t *target) addTo(f *pflag.FlagSet) {
 	f.StringVar(&t.control, "control", "", "control `socket` of the daemon (default "+daemon.SystemControl+")")
 	f.BoolVar(&t.dev, "dev", false, "ask the daemon that \"serve --dev\" runs")
 }

@@ -72,8 +72,8 @@ func newRoot() *cobra.Command {
 		Short: "Which port is that RPC service on?",
 		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place and is an endpoint mapper
 of DCE/RPC: servers register where they listen, clients ask. "endpoints" shows and
-changes what is registered. "pool" explains and converts the policy that bounds the
-dynamic ports of Windows.`,
+changes what is registered. "pool" shows which ports servers are given and who has
+them, and explains and converts the policy of Windows that bounds them.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,

@@ -2,26 +2,45 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/portpool"
+	"github.com/quaymaster/quaymaster/internal/show"
 )
 
+// poolFlags are the flags of pool.
+type poolFlags struct {
+	target
+	*globals
+	output string
+}
+
 func newPool(x *globals) *cobra.Command {
+	f := poolFlags{globals: x}
 	cmd := &cobra.Command{
 		Use:   "pool",
-		Short: "Explain, check and convert a policy for dynamic ports",
-		Long: `The policy of Windows for the ports of RPC servers is the registry key
-HKEY_LOCAL_MACHINE\Software\Microsoft\Rpc\Internet: a list of ports, and two
-letters that say who gets them. "lint" says what a policy means and what is
-wrong with it, "convert" says the same to other programs.`,
-		Example: `  reg export HKLM\Software\Microsoft\Rpc\Internet policy.reg     on Windows
+		Short: "Show the ports that servers are given, and who has them; check and convert their policy",
+		Long: `Pool asks the daemon which ports servers are given that ask for none, who was
+given which, what listens or is registered there, and what is in the way.
+
+Which ports these are a policy says: that of Windows for RPC servers, the registry
+key HKEY_LOCAL_MACHINE\Software\Microsoft\Rpc\Internet, which is a list of ports and
+two letters. "lint" says what a policy means and what is wrong with it, "convert"
+says the same to other programs; both need no daemon. "quaymaster serve --pool"
+has ports given by it.`,
+		Example: `  quaymaster pool                               the pools, and who has ports
+  quaymaster pool -o json                       for programs
+  reg export HKLM\Software\Microsoft\Rpc\Internet policy.reg     on Windows
   quaymaster pool lint policy.reg
   quaymaster pool convert policy.reg --to yaml`,
 		Args: cobra.ArbitraryArgs,
@@ -29,11 +48,37 @@ wrong with it, "convert" says the same to other programs.`,
 			if len(args) > 0 {
 				return unknownVerb(cmd, args[0])
 			}
-			return cmd.Help()
+			return f.run()
 		},
 	}
+	f.target.addTo(cmd.Flags()) // which the verbs below do not have: they ask nobody
+	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
 	cmd.AddCommand(newPoolLint(x), newPoolConvert(x))
 	return cmd
+}
+
+func (f *poolFlags) run() error {
+	if f.output != "table" && f.output != "json" {
+		return usagef("output %q: want table or json", f.output)
+	}
+	client, path, err := f.client()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	p, err := client.Pool(ctx)
+	if err != nil {
+		return f.explain(path, err)
+	}
+	if f.output == "json" {
+		return show.JSON(os.Stdout, p)
+	}
+	registered, err := client.List(ctx)
+	if err != nil {
+		return f.explain(path, err)
+	}
+	return printPool(f.stdout(), &p, portUses(&p, registered.Endpoints, findHolders(&p)), time.Now())
 }
 
 // aboutPolicyFiles is what the help of every verb that reads a policy says of files.
@@ -114,9 +159,9 @@ func (f *poolConvertFlags) run(name string) error {
 	if err != nil {
 		return err
 	}
-	p, findings := d.Policy()
-	if p == nil {
-		return notConverted(d, findings)
+	p, err := d.Valid()
+	if err != nil {
+		return err
 	}
 	screen := f.stdout()
 	out := bufio.NewWriter(screen)
@@ -130,19 +175,4 @@ func (f *poolConvertFlags) run(name string) error {
 	}
 	out.Write(text)
 	return out.Flush()
-}
-
-// notConverted returns why there is nothing to convert.
-func notConverted(d *portpool.Document, findings []portpool.Finding) error {
-	mistakes := d.Mistakes(findings)
-	if len(mistakes) > 0 {
-		return mistakes
-	}
-	if d.Key.State == portpool.Removed {
-		return config.Mistakes{{File: d.Name, Line: d.Key.Line, Column: 1, Message: "the file removes the policy: nothing is left to convert"}}
-	}
-	for _, f := range findings {
-		mistakes = append(mistakes, f.Mistake(d.Name))
-	}
-	return mistakes
 }

@@ -9,15 +9,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/quaymaster/quaymaster/portset"
 )
-
-// A Process is a program that runs.
-type Process struct {
-	PID  int
-	Name string // the first 15 bytes of the program's name, as the kernel keeps it
-}
-
-func (p Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Name, p.PID) }
 
 // HolderOf returns the process whose socket keeps others from listening at
 // addr; network is "tcp" or "udp". It sees the processes that the caller may
@@ -34,6 +28,30 @@ func HolderOf(network string, addr netip.AddrPort) (Process, bool) {
 		}
 	}
 	return Process{}, false
+}
+
+// HoldersOf returns the processes whose sockets receive at ports, at whatever
+// address, by the port; network, and who is seen, is as for [HolderOf].
+func HoldersOf(network string, ports portset.Set) map[uint16]Process {
+	at := map[string]uint16{}
+	for _, table := range []string{network, network + "6"} {
+		eachLine("/proc/net/"+table, func(line string) {
+			fields := strings.Fields(line)
+			if len(fields) < 10 || network == "tcp" && fields[3] != stateListen {
+				return
+			}
+			if a, ok := parseAddr(fields[1]); ok && ports.Contains(a.Port()) {
+				at[linkOf(fields[9])] = a.Port()
+			}
+		})
+	}
+	holders := map[uint16]Process{}
+	eachHolder(at, func(port uint16, p Process) {
+		if p.PID > holders[port].PID {
+			holders[port] = p
+		}
+	})
+	return holders
 }
 
 // HolderOfPath returns the process that listens on a socket of the UNIX domain;
@@ -102,23 +120,38 @@ func parseAddr(s string) (netip.AddrPort, bool) {
 
 // holding returns the youngest process that has a socket with one of the inodes open.
 func holding(inodes []string) (Process, bool) {
-	want := map[string]bool{}
+	want := map[string]struct{}{}
 	for _, i := range inodes {
-		want["socket:["+i+"]"] = true
-	}
-	if len(want) == 0 {
-		return Process{}, false
+		want[linkOf(i)] = struct{}{}
 	}
 	var best Process
+	eachHolder(want, func(_ struct{}, p Process) {
+		if p.PID > best.PID {
+			best = p
+		}
+	})
+	return best, best.PID != 0
+}
+
+// linkOf returns where a descriptor of a socket leads, in the folder fd of its process.
+func linkOf(inode string) string { return "socket:[" + inode + "]" }
+
+// eachHolder calls f for every descriptor that leads to one of the links, with what that
+// link has in the map.
+func eachHolder[T any](links map[string]T, f func(T, Process)) {
+	if len(links) == 0 {
+		return
+	}
 	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, f := range files {
-		if target, err := os.Readlink(f); err != nil || !want[target] {
+	for _, file := range files {
+		target, err := os.Readlink(file)
+		what, ok := links[target]
+		if err != nil || !ok {
 			continue
 		}
-		pid, _ := strconv.Atoi(strings.Split(f, "/")[2])
-		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && pid > best.PID {
-			best = Process{PID: pid, Name: strings.TrimSpace(string(name))}
+		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
+			f(what, Process{PID: pid, Name: strings.TrimSpace(string(name))})
 		}
 	}
-	return best, best.PID != 0
 }
