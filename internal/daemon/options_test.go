@@ -106,6 +106,8 @@ func TestCheck(t *testing.T) {
 		{Options{ListenONC: []string{"none"}, LogLevel: "warn", LogFormat: "json"}, ""},
 		{Options{ListenONC: []string{"127.0.0.1", ":1111"}, LogLevel: "debug", LogFormat: "text"}, ""},
 		{Options{ListenONC: []string{"127.0.0.1", "none"}}, `--listen-onc none: "none" goes with no other address`},
+		{Options{PoolFile: "policy.reg"}, ""},
+		{Options{PoolFile: "-"}, "--pool -: standard input cannot be read again on SIGHUP: name a file"},
 		{Options{ListenONC: []string{":x"}}, `--listen-onc :x: "x" is no port`},
 		{Options{ListenDCE: []string{"none"}, DCEInsert: []string{"loopback", "192.0.2.0/24", "any"}, DCEAddress: "192.0.2.1", DCELookupEnd: "handle"}, ""},
 		{Options{ListenDCE: []string{"127.0.0.1", ":1135"}, DCEInsert: []string{"2001:db8::1"}, DCELookupEnd: "status"}, ""},
@@ -158,7 +160,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"unknown key", "listen_ocn: none\n", `a.yaml:1:1: unknown key "listen_ocn"; did you mean "listen_onc"?`},
 		{
 			"development is for the command line", "dev: true\n", `a.yaml:1:1: unknown key "dev"; known here: listen_onc, onc_socket, listen_dce, dce_socket, control, user, keep_going, log_level, log_format, ` +
-				`state, permanent_file, liveness, grace, trust_low_ports, reserved, dce_insert, dce_address, dce_lookup_end, networks, limits`,
+				`state, permanent_file, liveness, grace, trust_low_ports, reserved, dce_insert, dce_address, dce_lookup_end, networks, limits, pool`,
 		},
 		{"kinds", "user: 65534\nkeep_going: yes\n", "a.yaml:1:7: user: want text, found 65534: put it in quotes\n" + `a.yaml:2:13: keep_going: want true or false, found text "yes"`},
 		{"one address", "listen_onc: 192.0.2.1\n", `a.yaml:1:13: listen_onc: want a list, found text "192.0.2.1"`},

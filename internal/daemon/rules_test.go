@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
@@ -83,7 +84,7 @@ func TestLimitsOrDefault(t *testing.T) {
 	if got := (Limits{}).orDefault(); got != DefaultLimits {
 		t.Errorf("the default is %+v, want %+v", got, DefaultLimits)
 	}
-	own := Limits{Registrations: 1, RegistrationsPerUser: 2, Connections: 3, ConnectionsPerSource: 4, ConnectionsPerUser: 5, QueriesPerSecond: 6}
+	own := Limits{Registrations: 1, RegistrationsPerUser: 2, Connections: 3, ConnectionsPerSource: 4, ConnectionsPerUser: 5, QueriesPerSecond: 6, GrantsPerUser: 7}
 	if got := own.orDefault(); got != own {
 		t.Errorf("limits that were chosen are %+v, want %+v", got, own)
 	}
@@ -218,7 +219,8 @@ dce_lookup_end: handle
 networks:
   ask: [192.0.2.0/24, 2001:db8::/32]
   dump: [192.0.2.17]
-limits: {registrations: 1, registrations_per_user: 2, connections: 3, connections_per_source: 4, connections_per_user: 5, queries_per_second: 6}
+limits: {registrations: 1, registrations_per_user: 2, connections: 3, connections_per_source: 4, connections_per_user: 5, queries_per_second: 6, grants_per_user: 7}
+pool: {ports: [5000-5020, 5100], ports_internet_available: true, use_internet_ports: true}
 `
 
 func TestLoadEveryKey(t *testing.T) {
@@ -230,10 +232,17 @@ func TestLoadEveryKey(t *testing.T) {
 		State: "memory", PermanentFile: "/etc/permanent.yaml", Liveness: "off", Grace: 90 * time.Second, TrustLowPorts: true,
 		Reserved: map[string][]string{"nfs": {}, "0x20000001": {"4711", "nobody"}},
 		Networks: Networks{Ask: []Network{network(t, "192.0.2.0/24"), network(t, "2001:db8::/32")}, Dump: []Network{network(t, "192.0.2.17")}},
-		Limits:   Limits{Registrations: 1, RegistrationsPerUser: 2, Connections: 3, ConnectionsPerSource: 4, ConnectionsPerUser: 5, QueriesPerSecond: 6},
+		Limits:   Limits{Registrations: 1, RegistrationsPerUser: 2, Connections: 3, ConnectionsPerSource: 4, ConnectionsPerUser: 5, QueriesPerSecond: 6, GrantsPerUser: 7},
+		Pool:     &portpool.Settings{Ports: []portpool.EntryText{"5000-5020", "5100"}, PortsInternetAvailable: new(true), UseInternetPorts: new(true)},
 	}
 	got, err := Load("serve.yaml", []byte(everyKey))
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b Network) bool { return a == b })); err != nil || diff != "" {
+	if err == nil {
+		want.Policy = got.Policy
+		if p, err := got.Policy.Valid(); err != nil || p.List().String() != "5000-5020,5100" {
+			t.Errorf("policy = %+v, %v", p, err)
+		}
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b Network) bool { return a == b }), cmp.Comparer(func(a, b *portpool.Document) bool { return a == b })); err != nil || diff != "" {
 		t.Errorf("Load: %v (-want +got):\n%s", err, diff)
 	}
 	if err := got.Check(); err != nil {
@@ -266,7 +275,7 @@ func TestLoadRuleMistakes(t *testing.T) {
 			"limits", "limits:\n  connections: 0\n  queries_per_second: -1\n  registrations: many\n  per_user: 1\n",
 			`a.yaml:3:23: limits.queries_per_second: want a number from 0 to 4294967295, found -1` + "\n" +
 				`a.yaml:4:18: limits.registrations: want a number from 0 to 4294967295, found text "many"` + "\n" +
-				`a.yaml:5:3: unknown key "per_user"; known here: registrations, registrations_per_user, connections, connections_per_source, connections_per_user, queries_per_second`,
+				`a.yaml:5:3: unknown key "per_user"; known here: registrations, registrations_per_user, connections, connections_per_source, connections_per_user, queries_per_second, grants_per_user`,
 		},
 		{
 			"limits that cannot be", "limits:\n  queries_per_second: 0\n  connections: 4294967295\n",
@@ -281,6 +290,13 @@ func TestLoadRuleMistakes(t *testing.T) {
 		},
 		{"reserved for a number", "reserved: {nfs: [0]}\n", `a.yaml:1:18: reserved.nfs[0]: want text, found 0: put it in quotes`},
 		{"reserved for nothing", "reserved: {nfs: }\n", `a.yaml:1:16: reserved.nfs: want a list, found nothing: give it a value or remove it`},
+		{
+			"pool", "pool:\n  ports: [5020-5000, 5100]\n  use_internet_ports: true\n",
+			"a.yaml:2:3: ports_internet_available is missing, and the policy needs all three values: add it, or remove the whole key\n" +
+				`a.yaml:2:11: string 1 of ports, "5020-5000", is reversed: write 5000-5020`,
+		},
+		{"kinds of the pool", "pool: {port: [1], use_internet_ports: Y}\n", `a.yaml:1:8: unknown key "port"; did you mean "ports"?` + "\n" + `a.yaml:1:39: pool.use_internet_ports: want true or false, found text "Y"`},
+		{"pool of nothing", "user: a\npool:\n", `a.yaml:2:7: pool: there is no policy here: write one as quaymaster pool convert FILE --to yaml does, or remove the key`},
 		{
 			"from the top down", "grace: 2h\nlog_level: loud\nlisten_onc: [x]\n",
 			"a.yaml:1:8: grace 2h0m0s: want 1s to 1h\n" + `a.yaml:2:12: log level "loud": want debug, info, warn or error` + "\n" +

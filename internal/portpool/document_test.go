@@ -230,3 +230,36 @@ func TestYAMLMistakes(t *testing.T) {
 		t.Errorf("Mistakes() = %s, want %s", got, want)
 	}
 }
+
+// TestValid: a policy, or why there is none.
+func TestValid(t *testing.T) {
+	const header = "Windows Registry Editor Version 5.00\n\n"
+	const key = `[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Rpc\Internet]`
+	for _, tt := range []struct{ name, text, list, err string }{
+		{"p.yaml", "pool: {ports: [5100], ports_internet_available: true, use_internet_ports: true}\n", "5100", ""},
+		{
+			"p.yaml", "pool:\n  ports: [5100, x]\n  ports_internet_available: true\n", "",
+			"p.yaml:2:3: use_internet_ports is missing, and the policy needs all three values: add it, or remove the whole key\n" +
+				`p.yaml:2:17: string 2 of ports, "x", is no port or range: write a port such as 5000 or a range such as 5000-5020`,
+		},
+		{"p.yaml", "", "", "p.yaml: no policy here: the file has no key pool: write one as quaymaster pool convert FILE --to yaml does"},
+		{"p.yaml", "pool:\n", "", "p.yaml: no policy here: the file has no key pool: write one as quaymaster pool convert FILE --to yaml does"},
+		{"p.reg", header + "[-" + key[1:] + "\n", "", "p.reg:3:1: the file removes the policy: nothing is left of it"},
+		{"p.reg", header + "[HKEY_LOCAL_MACHINE\\SOFTWARE]\n", "", "p.reg: no policy here: "},
+		{"p.reg", header + strings.Replace(key, "LOCAL_MACHINE", "CURRENT_USER", 1) + "\n", "", "p.reg:3:1: this is another key than the policy's: "},
+	} {
+		d, err := Read(tt.name, strings.NewReader(tt.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := d.Valid()
+		switch {
+		case tt.err == "":
+			if err != nil || p.List().String() != tt.list {
+				t.Errorf("Valid of %q = %+v, %v, want the list %s", tt.text, p, err, tt.list)
+			}
+		case p != nil || err == nil || !strings.HasPrefix(err.Error(), tt.err):
+			t.Errorf("Valid of %q = %+v, %v, want %s", tt.text, p, err, tt.err)
+		}
+	}
+}
