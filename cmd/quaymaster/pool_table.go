@@ -147,14 +147,15 @@ func ownerName(uid uint32) string {
 // registeredNames returns what people call the interfaces of rows, the first of them if they are many.
 func registeredNames(rows []*endpoint.Document) string {
 	const most = 4
-	var names []string
+	var names, ids []string
 	for _, d := range rows {
-		if name := cmp.Or(interfaceName(d), short(interfaceID(d))); !slices.Contains(names, name) {
-			names = append(names, name)
+		if id := interfaceID(d); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+			names = append(names, cmp.Or(interfaceName(d), short(id)))
 		}
 	}
 	if more := len(names) - most; more > 0 {
-		names = append(names[:most], fmt.Sprintf("and %d more", more))
+		return fmt.Sprintf("%s, %d more", strings.Join(names[:most], " "), more)
 	}
 	return strings.Join(names, " ")
 }

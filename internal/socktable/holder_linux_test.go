@@ -2,16 +2,19 @@ package socktable
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/portset"
 )
 
 // The lines are of /proc/net/tcp and tcp6 on little-endian machines (proc(5)).
@@ -219,5 +222,52 @@ func TestHolderOfPathIsNoConnection(t *testing.T) {
 	l.Close()
 	if p, ok := HolderOfPath(path); ok {
 		t.Errorf("HolderOfPath of a path on which nobody listens = %v", p)
+	}
+}
+
+// TestHoldersOf: all at once, of either family and at any address.
+func TestHoldersOf(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	for _, address := range []string{"0.0.0.0:2001", "127.0.0.1:2002", "[::1]:2003", "[::]:2004", "127.0.0.1:2006"} {
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		if address == "127.0.0.1:2002" {
+			child := pass(t, ln.(filer))
+			ln.Close()
+			if got, want := HoldersOf("tcp", portset.Ports(2002)), (map[uint16]Process{2002: {child, "sleep"}}); !maps.Equal(got, want) {
+				t.Errorf("HoldersOf = %v, want %v", got, want)
+			}
+		}
+	}
+	conn, err := net.ListenPacket("udp", "127.0.0.1:2005")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client, err := net.Dial("tcp", "127.0.0.1:2006") // whose port no socket listens at
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	port := netip.MustParseAddrPort(client.LocalAddr().String()).Port()
+	some := portset.Of(portset.Range{First: 2000, Last: 2005}).Union(portset.Ports(port))
+	for network, want := range map[string][]uint16{"tcp": {2001, 2002, 2003, 2004}, "udp": {2005}} {
+		got := HoldersOf(network, some)
+		if ports := slices.Sorted(maps.Keys(got)); !slices.Equal(ports, want) {
+			t.Errorf("HoldersOf(%s) has ports %v, want %v", network, ports, want)
+		}
+		for p, holder := range got {
+			if p != 2002 && holder.PID != os.Getpid() {
+				t.Errorf("HoldersOf(%s): %d is held by %v, want this process, %d", network, p, holder, os.Getpid())
+			}
+		}
+	}
+	if got := HoldersOf("tcp", portset.Set{}); len(got) > 0 {
+		t.Errorf("HoldersOf no port = %v", got)
 	}
 }
