@@ -360,6 +360,21 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+func TestHas(t *testing.T) {
+	var s serve
+	file, err := config.Decode("a.yaml", []byte("user: ~\nhosts: [{name: a}]\n"), &s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"$": true, "$.user": true, "$.hosts": true, "$.hosts[0].name": true, "$.hosts[1]": false, "$.pool": false, "$.hosts[0].roles": false,
+	} {
+		if got := file.Has(path); got != want {
+			t.Errorf("Has(%s) = %v, want %v", path, got, want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, tt := range mistaken {
 		f.Add([]byte(tt.text))
