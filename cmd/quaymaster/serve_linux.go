@@ -98,11 +98,8 @@ func reread(cmd *cobra.Command, f *serveFlags, old daemon.Options, log *slog.Log
 
 // freePorts returns ports, and how many of them are free, for people.
 func freePorts(ports portset.Set, free int) string {
-	switch {
-	case ports.IsEmpty():
+	if ports.IsEmpty() {
 		return "none"
-	case free < 0:
-		return compact(ports)
 	}
 	return fmt.Sprintf("%s (%d free)", compact(ports), free)
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/portset"
 )
@@ -29,7 +30,7 @@ type Listening struct {
 	Control string  // path of the control socket
 
 	Ports portset.Set // in development: what ordinary servers are given
-	Free  int         // how many of these no socket has; -1 if that is not known
+	Free  int         // how many of these nobody uses
 }
 
 // Run serves until ctx is cancelled and returns nil, or an error if it could
@@ -80,8 +81,10 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 	return serve(ctx, s, p, reload, func() {
 		l := Listening{ONC: s.bound(), DCE: s.boundDCE(), Control: s.control.Addr().String()}
 		if o.Dev {
-			l.Ports = ordinary(pools)
-			l.Free = p.free(l.Ports)
+			l.Ports = pools.Ports(portpool.Default)
+			if given, err := p.registry.Given(); err == nil {
+				l.Free = given.Free()
+			}
 		}
 		ready(l)
 		notify(env.NotifySocket, "READY=1", log)

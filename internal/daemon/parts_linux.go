@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +20,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry/filestore"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/internal/transport"
-	"github.com/quaymaster/quaymaster/portset"
-	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // parts are what answers on the sockets, and what it answers from.
@@ -133,7 +130,7 @@ func (p *parts) apply(o *Options) {
 		p.log.Warn("fewer connections than configured: raise the limit of open files (LimitNOFILE, ulimit -n)", "connections", room, "configured", l.Connections)
 		l.Connections = uint32(room)
 	}
-	p.registry.SetLimits(int(l.Registrations), int(l.RegistrationsPerUser), registry.DefaultMaxUserGrants)
+	p.registry.SetLimits(int(l.Registrations), int(l.RegistrationsPerUser), int(l.GrantsPerUser))
 	p.guard.SetRules(transport.Rules{
 		Ask:         setOf(o.Networks.Ask),
 		Connections: int(l.Connections), PerSource: int(l.ConnectionsPerSource), PerUser: int(l.ConnectionsPerUser),
@@ -185,28 +182,6 @@ func (p *parts) reloadPools(o *Options) {
 	}
 	p.registry.SetPools(pools)
 	p.log.Info("policy of ports read again", "file", cmp.Or(pools.Source, "none"))
-}
-
-// free counts the ports of a set that no socket has, of TCP or UDP; -1 if the kernel does
-// not tell.
-func (p *parts) free(ports portset.Set) int {
-	if p.kernel == nil {
-		return -1
-	}
-	sockets, err := p.kernel.Snapshot()
-	if err != nil {
-		return -1
-	}
-	n := ports.Len()
-	for port := range ports.All() {
-		for _, net := range []rpcbind.NetID{rpcbind.TCP, rpcbind.TCP6, rpcbind.UDP, rpcbind.UDP6} {
-			if len(sockets.At(endpoint.Endpoint{NetID: net, Addr: netip.AddrPortFrom(endpoint.Everywhere(net), port)})) > 0 {
-				n--
-				break
-			}
-		}
-	}
-	return n
 }
 
 // watchSockets tells the registry of sockets that closed. Where the kernel does

@@ -13,7 +13,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
-	"github.com/quaymaster/quaymaster/portset"
 )
 
 // loadPolicy makes Policy of what the key pool says in a configuration file.
@@ -121,12 +120,4 @@ func userName(uid uint32) string {
 		return u.Username + " (" + number + ")"
 	}
 	return "user " + number
-}
-
-// ordinary returns the ports of servers that state no preference.
-func ordinary(p registry.Pools) portset.Set {
-	if p.Host == nil {
-		return portset.Set{}
-	}
-	return p.Policy.Pool(portpool.Default, p.Host.Dynamic())
 }

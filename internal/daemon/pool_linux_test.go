@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/portpool"
-	"github.com/quaymaster/quaymaster/internal/socktable"
 	"github.com/quaymaster/quaymaster/portset"
 )
 
@@ -54,8 +52,8 @@ func TestPools(t *testing.T) {
 			if !strings.HasPrefix(errorText(err), want) || (err == nil) != (want == "") || err != nil && !errors.As(err, &mistakes) {
 				t.Errorf("pools: %v, want the mistakes %s", err, want)
 			}
-			if err == nil && (pools.Source != file || pools.Host != testHost || ordinary(pools).String() != tt.ports) {
-				t.Errorf("pools = %+v with %v for ordinary servers, want %s", pools, ordinary(pools), tt.ports)
+			if err == nil && (pools.Source != file || pools.Host != testHost || pools.Ports(portpool.Default).String() != tt.ports) {
+				t.Errorf("pools = %+v with %v for ordinary servers, want %s", pools, pools.Ports(portpool.Default), tt.ports)
 			}
 			if want := strings.ReplaceAll(tt.log, "FILE", file); out.String() != want {
 				t.Errorf("the log has\n%swant\n%s", out, want)
@@ -69,7 +67,7 @@ func TestPools(t *testing.T) {
 		}
 		log, out := testLog(slog.LevelInfo)
 		pools, err := o.pools(testHost, os.Geteuid(), log)
-		if err != nil || pools.Source != absolute("serve.yaml") || ordinary(pools).String() != "61000-65535" {
+		if err != nil || pools.Source != absolute("serve.yaml") || pools.Ports(portpool.Default).String() != "61000-65535" {
 			t.Errorf("pools = %+v, %v", pools, err)
 		}
 		if want := fmt.Sprintf(outside, "serve.yaml", "quaymaster pool lint tells more, of the key pool in a file of its own"); out.String() != want {
@@ -78,63 +76,20 @@ func TestPools(t *testing.T) {
 		o.PoolFile = newPlace(t).dir + "/pool.yaml" // goes first
 		write(t, o.PoolFile, policyText("6000", true, true))
 		chmod(t, o.PoolFile, 0o644)
-		if pools, err = o.pools(testHost, os.Geteuid(), log); err != nil || pools.Source != o.PoolFile || ordinary(pools).String() != "6000" {
+		if pools, err = o.pools(testHost, os.Geteuid(), log); err != nil || pools.Source != o.PoolFile || pools.Ports(portpool.Default).String() != "6000" {
 			t.Errorf("pools with a file and a key = %+v, %v", pools, err)
 		}
 	})
 	t.Run("none", func(t *testing.T) {
 		log, _ := testLog(slog.LevelInfo)
 		pools, err := (&Options{}).pools(testHost, os.Geteuid(), log)
-		if err != nil || pools.Source != "" || pools.Policy != nil || ordinary(pools).String() != "61000-65535" {
+		if err != nil || pools.Source != "" || pools.Policy != nil || pools.Ports(portpool.Default).String() != "61000-65535" {
 			t.Errorf("pools without a policy = %+v, %v", pools, err)
 		}
-		if pools.Host = nil; !ordinary(pools).IsEmpty() {
-			t.Errorf("ports of a host that is not known: %v", ordinary(pools))
+		if pools.Host = nil; !pools.Ports(portpool.Default).IsEmpty() {
+			t.Errorf("ports of a host that is not known: %v", pools.Ports(portpool.Default))
 		}
 	})
-}
-
-// TestFree: a port is free while no socket has it, of whatever family and transport.
-func TestFree(t *testing.T) {
-	if !nstest.Inside(t) {
-		return
-	}
-	kernel, err := socktable.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer kernel.Close()
-	p := &parts{kernel: kernel}
-	ports := portset.Of(portset.Range{First: 61000, Last: 61009})
-	if n := p.free(ports); n != 10 {
-		t.Errorf("%d of 10 ports are free where nobody listens", n)
-	}
-	for i, at := range []struct{ network, address string }{
-		{"tcp4", "127.0.0.1:61000"}, {"tcp6", "[::1]:61001"}, {"tcp", ":61002"},
-	} {
-		ln, err := net.Listen(at.network, at.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		if n := p.free(ports); n != 9-i {
-			t.Errorf("with %s %s %d ports are free, want %d", at.network, at.address, n, 9-i)
-		}
-	}
-	for i, at := range []struct{ network, address string }{{"udp4", "127.0.0.1:61003"}, {"udp6", "[::1]:61004"}, {"udp4", "127.0.0.1:61000"}} {
-		conn, err := net.ListenPacket(at.network, at.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		want := max(5, 6-i) // the last port is not free already
-		if n := p.free(ports); n != want {
-			t.Errorf("with %s %s %d ports are free, want %d", at.network, at.address, n, want)
-		}
-	}
-	if n := (&parts{}).free(ports); n != -1 {
-		t.Errorf("%d ports are free as a kernel tells that cannot be asked", n)
-	}
 }
 
 const policyStays = `msg="policy of ports stays as it was"`

@@ -85,7 +85,7 @@ type Limits struct {
 var DefaultLimits = Limits{
 	Registrations: registry.DefaultMaxRows, RegistrationsPerUser: registry.DefaultMaxUserRows,
 	Connections: 4096, ConnectionsPerSource: 256, ConnectionsPerUser: 64,
-	QueriesPerSecond: 1000, GrantsPerUser: 64,
+	QueriesPerSecond: 1000, GrantsPerUser: registry.DefaultMaxUserGrants,
 }
 
 // orDefault returns the limits with defaults for those that are zero.

@@ -55,7 +55,7 @@ type grant struct {
 
 func newGiven(c *Config) given {
 	return given{
-		pools: newPools(c.Pools, c.Seed), grants: map[endpoint.ID]*grant{}, users: map[endpoint.Owner]int{}, at: map[givenPort]*grant{},
+		pools: newPools(c.Pools, c.Seed, pools{}), grants: map[endpoint.ID]*grant{}, users: map[endpoint.Owner]int{}, at: map[givenPort]*grant{},
 		taken: map[endpoint.Dialect]*portpool.Marks{endpoint.ONC: {}, endpoint.DCE: {}},
 		alive: map[*held]struct{}{}, rest: map[*grant]struct{}{},
 	}

@@ -175,6 +175,9 @@ func TestUsedPorts(t *testing.T) {
 	if err != nil || !slices.Equal(given.Busy, want) {
 		t.Errorf("busy: %+v, %v, want %+v", given.Busy, err, want)
 	}
+	if n := given.Free(); n != 1 { // 5004
+		t.Errorf("%d ports are free, want 1", n)
+	}
 }
 
 // TestOneDialect: a port is never given to both dialects, on whatever transport.

@@ -59,10 +59,15 @@ type pools struct {
 	rotations map[endpoint.Pool]*portpool.Rotation
 }
 
-func newPools(p Pools, seed uint64) pools {
+// newPools returns pools of which those that were there before go on where they were.
+func newPools(p Pools, seed uint64, before pools) pools {
 	all := pools{p, map[endpoint.Pool]*portpool.Rotation{}}
 	for name, ports := range p.All() {
-		all.rotations[name] = portpool.NewRotation(ports, seed)
+		if r := before.rotations[name]; r != nil && r.Ports().Equal(ports) {
+			all.rotations[name] = r
+		} else {
+			all.rotations[name] = portpool.NewRotation(ports, seed)
+		}
 	}
 	return all
 }
@@ -84,7 +89,7 @@ func (p *pools) of(pref portpool.Preference) (endpoint.Pool, *portpool.Rotation,
 func (g *Registry) SetPools(p Pools) {
 	g.change.Lock()
 	defer g.change.Unlock()
-	g.given.pools = newPools(p, g.c.Seed)
+	g.given.pools = newPools(p, g.c.Seed, g.given.pools)
 }
 
 // A Given is what ports are given from, and who has which of them.
@@ -100,6 +105,19 @@ type BusyPort struct {
 	Port      uint16
 	Listening bool   // a socket is there; otherwise something is registered
 	UID       uint32 // of the socket; [endpoint.NoUID] if there is none
+}
+
+// Free returns how many ports ordinary servers could be given on both transports.
+func (g *Given) Free() int {
+	ports := g.Pools.Ports(portpool.Default)
+	var used []uint16
+	for _, r := range g.Grants {
+		used = append(used, r.TCP, r.UDP)
+	}
+	for _, b := range g.Busy {
+		used = append(used, b.Port)
+	}
+	return ports.Minus(portset.Ports(used...)).Len()
 }
 
 // Given returns what was given to whom. The slices are the caller's.

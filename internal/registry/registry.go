@@ -36,7 +36,6 @@ type Config struct {
 	MaxRows     int                 // in total, of which uid 0 keeps a tenth for itself; 0: DefaultMaxRows
 	MaxUserRows int                 // of one user other than uid 0; 0: DefaultMaxUserRows
 	Reserved    map[uint32][]uint32 // ONC programs that only uid 0 and these users may register
-	Pools       Pools               // what ports are given from
 
 	Pools         Pools  // what ports are given from
 	Seed          uint64 // where in a pool to begin
