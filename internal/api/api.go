@@ -109,6 +109,9 @@ type Refusal struct {
 	Mistakes []string `json:"mistakes"`
 }
 
+// SystemSocket is the control socket of the system's daemon.
+const SystemSocket = "/run/quaymaster/control.sock"
+
 // Paths of requests.
 const (
 	EndpointsPath = "/v1/endpoints"

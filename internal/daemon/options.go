@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
@@ -59,7 +60,7 @@ type Options struct {
 const (
 	SystemONCSocket     = "/run/rpcbind.sock"
 	SystemDCESocket     = "/run/quaymaster/epmapper.sock"
-	SystemControl       = "/run/quaymaster/control.sock"
+	SystemControl       = api.SystemSocket
 	SystemState         = "/run/quaymaster/registry.db"
 	SystemPermanentFile = "/var/lib/quaymaster/permanent.yaml"
 )
