@@ -118,10 +118,14 @@ func parseInet(b []byte) (inetSocket, error) {
 	return s, err
 }
 
+// socket returns s as what others see.
+func (s inetSocket) socket() Socket {
+	return Socket{Addr: s.local, DualStack: s.dualStack, UID: s.uid, Inode: s.inode}
+}
+
 // receiver returns s as what others see; ok is false unless it receives.
 func (s inetSocket) receiver(protocol uint8) (_ Socket, ok bool) {
-	return Socket{Addr: s.local, DualStack: s.dualStack, UID: s.uid},
-		s.state == receiving(protocol) && s.local.Port() != 0
+	return s.socket(), s.state == receiving(protocol) && s.local.Port() != 0
 }
 
 // receiving is the state of the protocol's sockets that receive.

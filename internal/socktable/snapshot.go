@@ -19,6 +19,7 @@ type Socket struct {
 	DualStack bool           // an IPv6 socket at the wildcard that takes IPv4 as well
 	Path      string         // of the UNIX domain; "@" first for an abstract name
 	UID       uint32         // of the owner; NoUID if the kernel does not say
+	Inode     uint32         // of TCP and UDP: its number, as in the link /proc/PID/fd/N of who holds it; 0 if nobody does
 }
 
 // NoUID is the uid that the kernel puts where it has none to show: for a user

@@ -149,6 +149,31 @@ func TestSnapshotLooks(t *testing.T) {
 	}
 }
 
+func TestSame(t *testing.T) {
+	base := Socket{Addr: netip.MustParseAddrPort("192.0.2.1:1"), UID: 7, Inode: 1}
+	with := func(change func(*Socket)) *Snapshot {
+		s := base
+		change(&s)
+		return NewSnapshot([]Socket{s}, []Socket{base}, nil)
+	}
+	was := with(func(*Socket) {})
+	for name, tt := range map[string]struct {
+		now  *Snapshot
+		want bool
+	}{
+		"nothing changed":       {with(func(*Socket) {}), true},
+		"another in its place":  {with(func(s *Socket) { s.Inode = 2 }), true},
+		"another user's":        {with(func(s *Socket) { s.UID = 8 }), false},
+		"at another address":    {with(func(s *Socket) { s.Addr = netip.MustParseAddrPort("192.0.2.2:1") }), false},
+		"one less":              {NewSnapshot(nil, []Socket{base}, nil), false},
+		"one less of the other": {NewSnapshot([]Socket{base}, nil, nil), false},
+	} {
+		if got := was.Same(tt.now); got != tt.want {
+			t.Errorf("%s: Same = %t, want %t", name, got, tt.want)
+		}
+	}
+}
+
 func BenchmarkSnapshotAt(b *testing.B) {
 	var tcp []Socket
 	for i := range 10_000 {

@@ -215,7 +215,9 @@ func play(part []string) error {
 		to := netip.MustParseAddrPort(part[1])
 		_, err = table.SenderOwner(to)
 		sockets, err2 := table.At(at("udp " + part[1]))
-		fmt.Println(errors.Is(err, ErrOwner), err, sockets, err2)
+		for _, s := range sockets {
+			fmt.Println(errors.Is(err, ErrOwner), err, s.Addr, s.UID, err2)
+		}
 		fmt.Println("done")
 	}
 	return nil

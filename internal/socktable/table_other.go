@@ -27,6 +27,12 @@ func (*Table) Snapshot() (*Snapshot, error) { return nil, errLinux }
 // At returns an error.
 func (*Table) At(endpoint.Endpoint) ([]Socket, error) { return nil, errLinux }
 
+// Receivers returns an error.
+func (*Table) Receivers(string, uint16) ([]Socket, error) { return nil, errLinux }
+
+// Users returns an error.
+func (*Table) Users(string, uint16) ([]Socket, error) { return nil, errLinux }
+
 // ConnectionOwner returns an error.
 func (*Table) ConnectionOwner(_, _ netip.AddrPort) (uint32, error) { return 0, errLinux }
 
