@@ -1,0 +1,181 @@
+package launch
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/socktable"
+)
+
+// A family knows which sockets the processes hold that descend from this one. Being
+// a subreaper, it is the ancestor of all that the program starts, also where a daemon
+// forks and its parents end.
+type family struct {
+	links map[uint32]link // of the sockets that were found
+}
+
+// A link is where in /proc a socket was found.
+type link struct {
+	pid  int
+	path string
+}
+
+// own parts sockets of a network into those that the family holds and all others.
+func (f *family) own(network string, sockets []socktable.Socket) (own, others []socktable.Socket) {
+	var sought []socktable.Socket
+	for _, s := range sockets {
+		if f.stillHeld(s.Inode) {
+			own = append(own, s)
+		} else {
+			sought = append(sought, s)
+		}
+	}
+	if len(sought) == 0 {
+		return own, nil
+	}
+	pids := descendants()
+	links, hidden := socketLinks(pids)
+	for _, s := range sought {
+		l, held := links[s.Inode]
+		switch {
+		case held:
+			f.keep(s.Inode, l)
+			own = append(own, s)
+		case hidden && mayBeOurs(network, s, pids):
+			own = append(own, s)
+		default:
+			others = append(others, s)
+		}
+	}
+	return own, others
+}
+
+func (f *family) stillHeld(inode uint32) bool {
+	l, ok := f.links[inode]
+	if !ok {
+		return false
+	}
+	if target, err := os.Readlink(l.path); err == nil && target == socketName(inode) {
+		return true
+	}
+	delete(f.links, inode)
+	return false
+}
+
+func (f *family) keep(inode uint32, l link) {
+	if f.links == nil {
+		f.links = map[uint32]link{}
+	}
+	f.links[inode] = l
+}
+
+// mayBeOurs judges a socket that nobody was seen to hold, where the sockets of a descendant
+// are hidden from us: that of another user is not registered by us, one of ours is, unless
+// it is seen with somebody else.
+func mayBeOurs(network string, s socktable.Socket, family []int) bool {
+	if s.Inode == 0 || s.UID == socktable.NoUID || s.UID != uint32(os.Geteuid()) {
+		return false
+	}
+	holder, ok := socktable.HolderOf(network, s.Addr)
+	return !ok || slices.Contains(family, holder.PID)
+}
+
+func socketName(inode uint32) string { return fmt.Sprintf("socket:[%d]", inode) }
+
+// socketLinks returns the links in /proc to the sockets that processes hold. Hidden says that
+// of one they may not be seen, as of a program that has changed its user.
+func socketLinks(pids []int) (links map[uint32]link, hidden bool) {
+	links = map[uint32]link{}
+	for _, pid := range pids {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		names, err := readNames(dir)
+		if os.IsPermission(err) {
+			hidden = true
+		}
+		for _, name := range names {
+			path := dir + "/" + name
+			target, err := os.Readlink(path)
+			if os.IsPermission(err) {
+				hidden = true
+			}
+			digits, isSocket := strings.CutPrefix(target, "socket:[")
+			inode, err := strconv.ParseUint(strings.TrimSuffix(digits, "]"), 10, 32)
+			if isSocket && err == nil {
+				links[uint32(inode)] = link{pid, path}
+			}
+		}
+	}
+	return links, hidden
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+// descendants returns the processes that descend from this one, nearest first. One that is
+// made meanwhile may be left out.
+func descendants() []int {
+	children := map[int][]int{}
+	names, _ := readNames("/proc")
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			parent := parentOf(pid)
+			children[parent] = append(children[parent], pid)
+		}
+	}
+	all := children[os.Getpid()]
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all
+}
+
+// parentOf returns field 4 of /proc/PID/stat (proc(5)), or 0.
+func parentOf(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The name, field 2, may have blanks and brackets in it.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(string(fields[1]))
+	return parent
+}
+
+// adopted returns the children of this process: those that it has started, and those whose
+// parents have ended. They keep their numbers until they are waited for.
+func adopted() []int {
+	self := os.Getpid()
+	return slices.DeleteFunc(descendants(), func(pid int) bool { return parentOf(pid) != self })
+}
+
+// inOurGroup tells whether a process has this one's process group.
+func inOurGroup(pid int) bool {
+	group, err := unix.Getpgid(pid)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// inForeground tells whether this process' group is the one that gets the keys of its terminal.
+func inForeground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(tty)
+	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
