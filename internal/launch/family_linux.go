@@ -26,34 +26,48 @@ type link struct {
 	path string
 }
 
-// own parts sockets of a network into those that the family holds and all others.
-func (f *family) own(network string, sockets []socktable.Socket) (own, others []socktable.Socket) {
+// A parting tells whose sockets are.
+type parting struct {
+	own     []socktable.Socket
+	others  []socktable.Socket
+	unclear []socktable.Socket // of another user: a descendant's that hides its own, or a stranger's
+}
+
+// part parts sockets of a network.
+func (f *family) part(network string, sockets []socktable.Socket) (p parting) {
 	var sought []socktable.Socket
 	for _, s := range sockets {
 		if f.stillHeld(s.Inode) {
-			own = append(own, s)
+			p.own = append(p.own, s)
 		} else {
 			sought = append(sought, s)
 		}
 	}
 	if len(sought) == 0 {
-		return own, nil
+		return p
 	}
 	pids := descendants()
 	links, hidden := socketLinks(pids)
 	for _, s := range sought {
-		l, held := links[s.Inode]
-		switch {
+		switch l, held := links[s.Inode]; {
 		case held:
 			f.keep(s.Inode, l)
-			own = append(own, s)
-		case hidden && mayBeOurs(network, s, pids):
-			own = append(own, s)
+			p.own = append(p.own, s)
+		case !hidden || s.Inode == 0 || heldByOthers(network, s, pids):
+			p.others = append(p.others, s)
+		case s.UID == uint32(os.Geteuid()) && s.UID != socktable.NoUID:
+			p.own = append(p.own, s) // the daemon takes it for ours as well
 		default:
-			others = append(others, s)
+			p.unclear = append(p.unclear, s)
 		}
 	}
-	return own, others
+	return p
+}
+
+// heldByOthers tells whether a process that is none of the family is seen to hold a socket.
+func heldByOthers(network string, s socktable.Socket, family []int) bool {
+	holder, ok := socktable.HolderOf(network, s.Addr)
+	return ok && !slices.Contains(family, holder.PID)
 }
 
 func (f *family) stillHeld(inode uint32) bool {
@@ -73,17 +87,6 @@ func (f *family) keep(inode uint32, l link) {
 		f.links = map[uint32]link{}
 	}
 	f.links[inode] = l
-}
-
-// mayBeOurs judges a socket that nobody was seen to hold, where the sockets of a descendant
-// are hidden from us: that of another user is not registered by us, one of ours is, unless
-// it is seen with somebody else.
-func mayBeOurs(network string, s socktable.Socket, family []int) bool {
-	if s.Inode == 0 || s.UID == socktable.NoUID || s.UID != uint32(os.Geteuid()) {
-		return false
-	}
-	holder, ok := socktable.HolderOf(network, s.Addr)
-	return !ok || slices.Contains(family, holder.PID)
 }
 
 func socketName(inode uint32) string { return fmt.Sprintf("socket:[%d]", inode) }

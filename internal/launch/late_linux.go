@@ -44,6 +44,10 @@ func (s *server) advice(seen sight) string {
 		}
 		return "it listens there at addresses only that no client could be told: it has to listen at another"
 	}
+	if len(seen.unclear) > 0 {
+		uid := seen.unclear[0].UID
+		return fmt.Sprintf("a socket of uid %d is there, whose process hides from this user: if it is the server's, run quaymaster as uid %d", uid, uid)
+	}
 	if others := s.elsewhere(); len(others) > 0 {
 		return fmt.Sprintf("it listens on %s: %s", strings.Join(others, ", "), question)
 	}
@@ -98,8 +102,8 @@ func (s *server) taken() string {
 		if err != nil {
 			continue
 		}
-		if own, others := s.family.own(p.network, sockets); len(own) == 0 && len(others) > 0 {
-			return fmt.Sprintf("%s was taken by %s before %s listened there", p, holder(p.network, others), s.name)
+		if whose := s.family.part(p.network, sockets); len(whose.own) == 0 && len(whose.others) > 0 {
+			return fmt.Sprintf("%s was taken by %s before %s listened there", p, holder(p.network, whose.others), s.name)
 		}
 	}
 	return ""

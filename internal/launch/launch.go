@@ -26,6 +26,8 @@ type Job struct {
 	Signals   <-chan os.Signal                            // what this process is sent, to be passed on; never closed
 	Say       func(line string)                           // tells people what goes wrong; the text may be from anywhere
 	Listening func(pid int, standing []endpoint.Document) // called when the server was registered, and when more of it was, with all that stands
+
+	mercy time.Duration // of a test; else that below
 }
 
 // Exit statuses that are not the program's, as env(1) has them.

@@ -61,7 +61,7 @@ func TestRowsOf(t *testing.T) {
 			t.Errorf("%s at %q: %q, want %q", tt.network, tt.sockets, got, tt.want)
 		}
 	}
-	if got := rowsOf([]endpoint.Document{mountd3}, "tcp", sockets("0.0.0.0:5 0.0.0.0:5 [::]:5*"))[0]; fmt.Sprint(got.sockets, got.Annotation) != "[1 2 3] mounts" {
+	if got := rowsOf([]endpoint.Document{mountd3}, "tcp", sockets("0.0.0.0:5 0.0.0.0:5 [::]:5*"))[0]; fmt.Sprintf("%v %s", got.sockets, got.Annotation) != "[1 2 3] mounts" {
 		t.Errorf("row = %+v, want it on the sockets 1, 2 and 3, with its annotation", got)
 	}
 }

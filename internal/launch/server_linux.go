@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,6 +146,8 @@ type sight struct {
 	any     bool   // a socket of ours is at one of the ports
 	missing []port // that are to be registered, and at which nothing listens that could be
 	untold  bool   // at one of those a socket of ours is that cannot be
+
+	unclear []socktable.Socket // at the ports
 }
 
 func (s *server) look() (sight, error) {
@@ -154,16 +157,17 @@ func (s *server) look() (sight, error) {
 		if err != nil {
 			return sight{}, err
 		}
-		own, _ := s.family.own(p.network, sockets)
-		seen.any = seen.any || len(own) > 0
+		whose := s.family.part(p.network, sockets)
+		seen.any = seen.any || len(whose.own) > 0
+		seen.unclear = append(seen.unclear, whose.unclear...)
 		if !p.asked {
 			continue
 		}
-		rows := rowsOf(s.Interfaces, p.network, own)
+		rows := rowsOf(s.Interfaces, p.network, whose.own)
 		seen.rows = append(seen.rows, rows...)
 		if len(rows) == 0 {
 			seen.missing = append(seen.missing, p)
-			seen.untold = seen.untold || len(own) > 0
+			seen.untold = seen.untold || len(whose.own) > 0
 		}
 	}
 	return seen, nil
@@ -304,12 +308,15 @@ func (s *server) pass(sig os.Signal) {
 	}
 }
 
-// stop ends every descendant: with SIGTERM, and those that are there 5 seconds later with
+// mercy is how long a program may take to end after SIGTERM before it is killed.
+const mercy = 5 * time.Second
+
+// stop ends every descendant: with SIGTERM, and those that are still there later with
 // SIGKILL. What does not end for that, as in a system call that hangs, is left.
 func (s *server) stop() {
-	const term, kills = 5 * time.Second, 50
+	const kills = 50
 	killAll(unix.SIGTERM)
-	clock := time.NewTimer(term)
+	clock := time.NewTimer(cmp.Or(s.mercy, mercy))
 	defer clock.Stop()
 	for killed := 0; ; {
 		s.reap()
