@@ -14,7 +14,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/show"
 )
 
-// Exit statuses of every verb.
+// Exit statuses of every verb but run, which has those of the program that it runs.
 const (
 	exitDone   = 0
 	exitFailed = 1
@@ -23,7 +23,22 @@ const (
 )
 
 // errFound is the error of a verb that has found something and printed it.
-var errFound = errors.New("something is wrong")
+var errFound = &exitError{status: exitFound}
+
+// An exitError ends a verb with an exit status that it chooses.
+type exitError struct {
+	status int
+	err    error // nil: all is said
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
 
 // usagef returns an error of how the program was called.
 func usagef(format string, args ...any) error {
@@ -43,20 +58,27 @@ func main() {
 
 // report prints an error, every line of it with what was attempted, and returns the exit status.
 func report(cmd *cobra.Command, err error) int {
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitDone
-	case errors.Is(err, errFound):
-		return exitFound
 	}
+	var chosen *exitError
+	if !errors.As(err, &chosen) {
+		return tell(cmd, err)
+	}
+	if chosen.err != nil {
+		tell(cmd, chosen.err)
+	}
+	return chosen.status
+}
+
+// tell prints an error and returns the exit status of verbs that choose none.
+func tell(cmd *cobra.Command, err error) int {
 	var mistakes config.Mistakes
 	if errors.As(err, &mistakes) { // they say where themselves
 		fmt.Fprintln(os.Stderr, err)
 		return exitUsage
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", strings.Replace(cmd.CommandPath(), " ", ": ", 1), show.Clean(line))
-	}
+	printLines(cmd, err.Error())
 	var usage *usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(os.Stderr, "%s --help tells more\n", cmd.CommandPath())
@@ -65,15 +87,23 @@ func report(cmd *cobra.Command, err error) int {
 	return exitFailed
 }
 
+// printLines prints text on standard error, every line of it with what was attempted.
+func printLines(cmd *cobra.Command, text string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", strings.Replace(cmd.CommandPath(), " ", ": ", 1), show.Clean(line))
+	}
+}
+
 func newRoot() *cobra.Command {
 	var x globals
 	root := &cobra.Command{
 		Use:   "quaymaster",
 		Short: "Which port is that RPC service on?",
 		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place and is an endpoint mapper
-of DCE/RPC: servers register where they listen, clients ask. "endpoints" shows and
-changes what is registered. "pool" shows which ports servers are given and who has
-them, and explains and converts the policy of Windows that bounds them.`,
+of DCE/RPC: servers register where they listen, clients ask. "run" starts a server on
+a port of the daemon's and keeps it registered. "endpoints" shows and changes what is
+registered. "pool" shows which ports servers are given and who has them, and explains
+and converts the policy of Windows that bounds them.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -88,7 +118,7 @@ them, and explains and converts the policy of Windows that bounds them.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newEndpoints(&x), newPool(&x), newVersion())
+	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newPool(&x), newVersion())
 	strictDefaults(root)
 	return root
 }

@@ -94,7 +94,7 @@ func arguments(ts *testscript.TestScript, neg bool, args []string, least int) {
 	}
 }
 
-func launch(ts *testscript.TestScript, name string, env []string, args ...string) *program {
+func spawn(ts *testscript.TestScript, name string, env []string, args ...string) *program {
 	p := &program{cmd: exec.Command("quaymaster", args...), out: ts.MkAbs(name), done: make(chan struct{})}
 	p.cmd.Dir = ts.MkAbs(".")
 	p.cmd.Env = env
@@ -136,7 +136,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
 	ts.Check(err)
 	ts.Defer(func() { conn.Close() })
-	p := launch(ts, args[0], []string{"NOTIFY_SOCKET=" + conn.LocalAddr().String()}, append([]string{"serve"}, args[1:]...)...)
+	p := spawn(ts, args[0], []string{"NOTIFY_SOCKET=" + conn.LocalAddr().String()}, append([]string{"serve"}, args[1:]...)...)
 	b := make([]byte, 100)
 	for deadline := time.Now().Add(scriptTime); ; {
 		conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // or its end goes unseen
@@ -152,7 +152,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 2)
-	launch(ts, args[0], nil, args[1:]...)
+	spawn(ts, args[0], nil, args[1:]...)
 }
 
 func await(ts *testscript.TestScript, neg bool, args []string) {

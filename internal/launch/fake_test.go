@@ -223,18 +223,22 @@ func TestRegister(t *testing.T) {
 	})
 	t.Run("the server was first", func(t *testing.T) {
 		f := startFake(t)
-		f.rows = []endpoint.Document{{ID: "x", Dialect: "onc", Program: 100005, Version: endpoint.Version{Major: 3}, NetID: "tcp", Address: "0.0.0.0", Port: 5001}}
+		f.change(func() {
+			f.rows = []endpoint.Document{{ID: "x", Dialect: "onc", Program: 100005, Version: endpoint.Version{Major: 3}, NetID: "tcp", Address: "0.0.0.0", Port: 5001}}
+		})
 		check(t, try(t, f, both(), nil), "3 tcp6 [::]:5001, 3 udp 0.0.0.0:5001", "3 tcp 0.0.0.0:5001", "", "")
 		check(t, try(t, f, both()[:1], map[string]bool{"x": true}), "3 tcp 0.0.0.0:5001", "", "", "") // what is ours is renewed
 	})
 	t.Run("another server", func(t *testing.T) {
 		f := startFake(t)
-		f.rows = []endpoint.Document{{ID: "x", Dialect: "onc", Program: 100005, Version: endpoint.Version{Major: 3}, NetID: "tcp", Address: "0.0.0.0", Port: 20048}}
+		f.change(func() {
+			f.rows = []endpoint.Document{{ID: "x", Dialect: "onc", Program: 100005, Version: endpoint.Version{Major: 3}, NetID: "tcp", Address: "0.0.0.0", Port: 20048}}
+		})
 		check(t, try(t, f, both(), nil), "3 tcp6 [::]:5001, 3 udp 0.0.0.0:5001", "", "3 tcp 0.0.0.0:5001", "100005 on tcp: registered already at 0.0.0.0:20048")
 	})
 	t.Run("the server is first meanwhile", func(t *testing.T) {
 		f := startFake(t)
-		f.refuse = func(d *endpoint.Document) string {
+		unwanted := func(d *endpoint.Document) string {
 			if d.NetID != "udp" {
 				return ""
 			}
@@ -245,6 +249,7 @@ func TestRegister(t *testing.T) {
 			}
 			return "registered already"
 		}
+		f.change(func() { f.refuse = unwanted })
 		check(t, try(t, f, both(), nil), "3 tcp 0.0.0.0:5001, 3 tcp6 [::]:5001", "3 udp 0.0.0.0:5001", "", "")
 	})
 	t.Run("in place of another", func(t *testing.T) {

@@ -17,8 +17,11 @@ import (
 // a subreaper, it is the ancestor of all that the program starts, also where a daemon
 // forks and its parents end.
 type family struct {
-	links map[uint32]link // of the sockets that were found
+	before []int           // children that this process had before, as where a shell has become it: they are none of the family
+	links  map[uint32]link // of the sockets that were found
 }
+
+func newFamily() *family { return &family{before: children(), links: map[uint32]link{}} }
 
 // A link is where in /proc a socket was found.
 type link struct {
@@ -46,12 +49,12 @@ func (f *family) part(network string, sockets []socktable.Socket) (p parting) {
 	if len(sought) == 0 {
 		return p
 	}
-	pids := descendants()
+	pids := f.descendants()
 	links, hidden := socketLinks(pids)
 	for _, s := range sought {
 		switch l, held := links[s.Inode]; {
 		case held:
-			f.keep(s.Inode, l)
+			f.links[s.Inode] = l
 			p.own = append(p.own, s)
 		case !hidden || s.Inode == 0 || heldByOthers(network, s, pids):
 			p.others = append(p.others, s)
@@ -82,13 +85,6 @@ func (f *family) stillHeld(inode uint32) bool {
 	return false
 }
 
-func (f *family) keep(inode uint32, l link) {
-	if f.links == nil {
-		f.links = map[uint32]link{}
-	}
-	f.links[inode] = l
-}
-
 func socketName(inode uint32) string { return fmt.Sprintf("socket:[%d]", inode) }
 
 // socketLinks returns the links in /proc to the sockets that processes hold. Hidden says that
@@ -98,13 +94,13 @@ func socketLinks(pids []int) (links map[uint32]link, hidden bool) {
 	for _, pid := range pids {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
 		names, err := readNames(dir)
-		if os.IsPermission(err) {
+		if state, _ := stateOf(pid); os.IsPermission(err) && state != zombie {
 			hidden = true
 		}
 		for _, name := range names {
 			path := dir + "/" + name
 			target, err := os.Readlink(path)
-			if os.IsPermission(err) {
+			if os.IsPermission(err) { // it has just changed its user
 				hidden = true
 			}
 			digits, isSocket := strings.CutPrefix(target, "socket:[")
@@ -126,44 +122,60 @@ func readNames(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// descendants returns the processes that descend from this one, nearest first. One that is
-// made meanwhile may be left out.
-func descendants() []int {
-	children := map[int][]int{}
-	names, _ := readNames("/proc")
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			parent := parentOf(pid)
-			children[parent] = append(children[parent], pid)
-		}
-	}
-	all := children[os.Getpid()]
+// descendants returns the processes of the family, nearest first. One that is made meanwhile
+// may be left out.
+func (f *family) descendants() []int {
+	children := childrenByParent()
+	all := f.without(children[os.Getpid()])
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
 	}
 	return all
 }
 
-// parentOf returns field 4 of /proc/PID/stat (proc(5)), or 0.
-func parentOf(pid int) int {
+// children returns those processes of the family that are children of this one: the program,
+// and those whose parents have ended. They keep their numbers until they are waited for.
+func (f *family) children() []int { return f.without(children()) }
+
+func (f *family) without(pids []int) []int {
+	return slices.DeleteFunc(slices.Clone(pids), func(pid int) bool { return slices.Contains(f.before, pid) })
+}
+
+// left takes note that a child of this process was waited for.
+func (f *family) left(pid int) {
+	f.before = slices.DeleteFunc(f.before, func(b int) bool { return b == pid })
+}
+
+// children returns the processes whose parent this one is.
+func children() []int { return childrenByParent()[os.Getpid()] }
+
+func childrenByParent() map[int][]int {
+	all := map[int][]int{}
+	names, _ := readNames("/proc")
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			_, parent := stateOf(pid)
+			all[parent] = append(all[parent], pid)
+		}
+	}
+	return all
+}
+
+const zombie = 'Z' // a process that has ended and was not waited for; its files are root's
+
+// stateOf returns fields 3 and 4 of /proc/PID/stat (proc(5)), zeros if there is none.
+func stateOf(pid int) (state byte, parent int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	// The name, field 2, may have blanks and brackets in it.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 2 {
-		return 0
+		return 0, 0
 	}
-	parent, _ := strconv.Atoi(string(fields[1]))
-	return parent
-}
-
-// adopted returns the children of this process: those that it has started, and those whose
-// parents have ended. They keep their numbers until they are waited for.
-func adopted() []int {
-	self := os.Getpid()
-	return slices.DeleteFunc(descendants(), func(pid int) bool { return parentOf(pid) != self })
+	parent, _ = strconv.Atoi(string(fields[1]))
+	return fields[0][0], parent
 }
 
 // inOurGroup tells whether a process has this one's process group.

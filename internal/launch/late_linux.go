@@ -71,7 +71,7 @@ func (s *server) placeholders() string {
 // elsewhere returns where descendants listen: "tcp 20048".
 func (s *server) elsewhere() []string {
 	const most = 8
-	links, _ := socketLinks(descendants())
+	links, _ := socketLinks(s.family.descendants())
 	var all []string
 	for _, network := range []string{"tcp", "udp"} {
 		sockets, err := s.table.Receivers(network, 0)

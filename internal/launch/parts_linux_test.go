@@ -92,6 +92,7 @@ func runJob(text string) int {
 //	trap          from here on signals are written, and do not end it
 //	self=SOCKET   registers what listens, over that socket, as mountd version 3
 //	uid=N         becomes that user
+//	zombie        makes a child that ends, and does not wait for it
 //	hide          its files in /proc can be seen by root alone from here on
 //	serve         goes on until a signal ends it
 func play(words []string) error {
@@ -150,6 +151,14 @@ func play(words []string) error {
 		case "self":
 			if _, err := api.NewClient(value).Add(context.Background(), api.Addition{Endpoints: standing}); err != nil {
 				return err
+			}
+		case "zombie":
+			cmd := again(nil, []string{"exit=0"})
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			for state, _ := stateOf(cmd.Process.Pid); state != zombie; state, _ = stateOf(cmd.Process.Pid) {
+				time.Sleep(time.Millisecond)
 			}
 		case "uid":
 			n, _ := strconv.Atoi(value)

@@ -48,11 +48,12 @@ func Run(j *Job) (status int, err error) {
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
 
+	family := newFamily()
 	if j.KillWithMe && changesUser(path) {
 		j.Say(fmt.Sprintf("%s gets other rights when it starts, so --kill-with-me does not reach it", path))
 	}
 	for try := 1; ; try++ {
-		s := &server{Job: j, path: path, name: filepath.Base(path), table: table, children: children, ledger: ledger{}, outcomes: make(chan outcome, 1)}
+		s := &server{Job: j, path: path, name: filepath.Base(path), table: table, children: children, family: family, ledger: ledger{}, outcomes: make(chan outcome, 1)}
 		status, taken, err := s.run()
 		switch {
 		case taken == "":
@@ -83,6 +84,7 @@ func (s *server) ask() (stopped syscall.Signal, err error) {
 			if a.err != nil {
 				return 0, s.Explain(a.err)
 			}
+			s.Daemon.HTTP.CloseIdleConnections() // of which the daemon has few, and the next question may be late
 			s.grant = a.grant
 			return 0, nil
 		case sig := <-s.Signals:

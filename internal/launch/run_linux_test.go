@@ -311,6 +311,61 @@ func TestDaemonThatEnds(t *testing.T) {
 	f.ended(t, p, 0)
 }
 
+// A daemon may close its sockets for a while.
+func TestDaemonThatBindsAgain(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	f := startFake(t)
+	again, bindAgain := file(t, "again")
+	open, create := file(t, "open")
+	stop, end := file(t, "stop")
+	p := f.start(t, mountd(t, "daemon", "tcp=0.0.0.0:{port}", "await="+again, "close", "say=closed", "await="+open, "tcp=0.0.0.0:{port}", "await="+stop))
+	await(t, p, "listens")
+	f.change(func() { f.rows = nil })
+	bindAgain()
+	await(t, p, "^closed$")
+	create()
+	f.isListed(t, "3 tcp 0.0.0.0:5001")
+	if p.Ended() {
+		t.Error("it has ended")
+	}
+	end()
+	f.ended(t, p, 0)
+}
+
+// A shell may have children when it becomes quaymaster: those are nobody's here.
+func TestEarlierChildren(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	for name, tt := range map[string]struct {
+		words  []string
+		wait   time.Duration
+		status int
+	}{
+		"ends":          {[]string{"exit=5"}, limit, 5},
+		"never listens": {[]string{"serve"}, 200 * time.Millisecond, ExitFailed},
+		"listens":       {[]string{"tcp=0.0.0.0:{port}", "exit=6"}, limit, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := startFake(t)
+			s := mountd(t, tt.words...)
+			s.Wait = tt.wait
+			cmd := f.command(t, s)
+			cmd.Path = nstest.Path(t, "sh")
+			cmd.Args = []string{"sh", "-c", fmt.Sprintf(`%s= %s=1 "$0" say=early-%% serve & exec "$0"`, jobVar, playVar), self(t)}
+			p := nstest.StartCommand(t, cmd)
+			pid := await(t, p, `^early-(\d+)$`)[1]
+			f.ended(t, p, tt.status)
+			if !running(pid) {
+				t.Error("the other child has ended too")
+			}
+			kill(t, pid, unix.SIGKILL)
+		})
+	}
+}
+
 func TestAddressesThatComeLater(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
@@ -570,12 +625,12 @@ func TestRefused(t *testing.T) {
 	}
 	t.Run("no port", func(t *testing.T) {
 		f := startFake(t)
-		f.noGrant = "the pool is empty"
+		f.change(func() { f.noGrant = "the pool is empty" })
 		f.ended(t, f.start(t, mountd(t, "say=started")), ExitFailed)
 	})
 	t.Run("every row", func(t *testing.T) {
 		f := startFake(t)
-		f.refuse = func(d *endpoint.Document) string { return d.NetID + " is not for you" }
+		f.change(func() { f.refuse = func(d *endpoint.Document) string { return d.NetID + " is not for you" } })
 		p := f.start(t, mountd(t, "say=%", "tcp=[::]:{port}", "serve"))
 		pid := await(t, p, `^(\d+)$`)[1]
 		await(t, p, "^error: tcp is not for you\ntcp6 is not for you$")
@@ -584,12 +639,13 @@ func TestRefused(t *testing.T) {
 	})
 	t.Run("a row", func(t *testing.T) {
 		f := startFake(t)
-		f.refuse = func(d *endpoint.Document) string {
+		unwanted := func(d *endpoint.Document) string {
 			if d.NetID == "tcp6" {
 				return "tcp6 is not for you"
 			}
 			return ""
 		}
+		f.change(func() { f.refuse = unwanted })
 		p := f.start(t, mountd(t, "tcp=[::]:{port}", "serve"))
 		await(t, p, "^say: tcp6 is not for you$")
 		await(t, p, `listens: 3 tcp 0\.0\.0\.0:5001$`)

@@ -22,7 +22,6 @@ const (
 	slowestLook = 100 * time.Millisecond
 	settle      = 50 * time.Millisecond // before the first registration: a server that registers itself does so when it has bound
 	everyLook   = time.Second           // of a server that is registered
-	secondLook  = 20 * time.Millisecond // where nothing was seen
 )
 
 // A server is a program that was given ports, from its start to its end. Only the
@@ -40,11 +39,11 @@ type server struct {
 	alone  bool           // no descendant is left
 	told   syscall.Signal // by which it was asked to end; 0: it was not
 
-	family   family
+	family   *family
 	deadline time.Time // for listening, then for being registered
 	listened bool      // on every transport that is asked for
 	stands   bool      // something is registered
-	missed   int       // looks one after the other that saw nothing
+	quiet    time.Time // when it was seen first that nothing listens any more; zero while something does
 	pause    time.Duration
 
 	ledger   ledger
@@ -100,6 +99,9 @@ func (s *server) run() (status int, taken string, err error) {
 		}
 		seen, err := s.look()
 		now := time.Now()
+		if err == nil && !s.listened {
+			s.await(seen, now)
+		}
 		switch {
 		case s.alone && s.listened:
 			return s.status, "", nil
@@ -111,8 +113,7 @@ func (s *server) run() (status int, taken string, err error) {
 			s.say(err.Error())
 			s.pause = everyLook
 		case !s.listened:
-			s.await(seen)
-		case s.over(seen):
+		case s.over(seen, now):
 			return s.status, "", nil
 		default:
 			s.keep(ctx, seen.rows, now)
@@ -174,31 +175,30 @@ func (s *server) look() (sight, error) {
 }
 
 // await judges a look at a server that has not listened yet.
-func (s *server) await(seen sight) {
+func (s *server) await(seen sight, now time.Time) {
 	s.pause = min(s.pause*13/10, slowestLook)
 	if len(seen.missing) == 0 {
-		s.listened, s.pause, s.deadline = true, settle, time.Now().Add(s.Wait)
-		s.next = time.Now().Add(settle)
+		s.listened, s.next, s.deadline = true, now.Add(settle), now.Add(s.Wait)
 	}
 }
 
 // over tells whether a server has ended that has listened: the program, and what it left
-// behind to listen. The kernel's table may lack a socket that is there, so one look is not enough.
-func (s *server) over(seen sight) bool {
-	if !s.ended || seen.any {
-		s.missed = 0
-		return false
+// behind to listen. That may close its sockets to bind them anew, and the kernel's table may
+// lack one that is there, so it is given a second.
+func (s *server) over(seen sight, now time.Time) bool {
+	switch {
+	case !s.ended || seen.any:
+		s.quiet = time.Time{}
+	case s.quiet.IsZero():
+		s.quiet = now
 	}
-	s.missed++
-	return s.missed > 1
+	return !s.quiet.IsZero() && now.Sub(s.quiet) >= everyLook
 }
 
 // keep has registered what is not.
 func (s *server) keep(ctx context.Context, rows []row, now time.Time) {
 	s.pause = everyLook
 	switch {
-	case s.missed > 0:
-		s.pause = secondLook
 	case s.asking:
 	case now.Before(s.next):
 		s.pause = s.next.Sub(now)
@@ -220,7 +220,7 @@ func (s *server) keep(ctx context.Context, rows []row, now time.Time) {
 // enter takes what became of a registration. The error says why nothing could be registered
 // of a server of which nothing is.
 func (s *server) enter(o outcome) error {
-	s.Daemon.HTTP.CloseIdleConnections() // of which the daemon has few, and the next one may be in days
+	s.Daemon.HTTP.CloseIdleConnections() // the next question may be in days
 	now := time.Now()
 	s.ledger.take(o, now)
 	if o.err != nil {
@@ -277,11 +277,15 @@ func (s *server) reap() {
 			s.alone = true
 			return
 		case pid == 0:
+			s.alone = len(s.family.before) > 0 && len(s.family.children()) == 0
 			return
-		case pid == s.pid && how.Signaled():
-			s.ended, s.status = true, 128+int(how.Signal())
 		case pid == s.pid:
 			s.ended, s.status = true, how.ExitStatus()
+			if how.Signaled() {
+				s.status = 128 + int(how.Signal())
+			}
+		default:
+			s.family.left(pid)
 		}
 	}
 }
@@ -298,7 +302,7 @@ func (s *server) pass(sig os.Signal) {
 	}
 	to := []int{s.pid}
 	if s.ended {
-		to = adopted()
+		to = s.family.children()
 	}
 	typed := (n == unix.SIGINT || n == unix.SIGQUIT) && inForeground()
 	for _, pid := range to {
@@ -315,7 +319,7 @@ const mercy = 5 * time.Second
 // SIGKILL. What does not end for that, as in a system call that hangs, is left.
 func (s *server) stop() {
 	const kills = 50
-	killAll(unix.SIGTERM)
+	s.killAll(unix.SIGTERM)
 	clock := time.NewTimer(cmp.Or(s.mercy, mercy))
 	defer clock.Stop()
 	for killed := 0; ; {
@@ -331,14 +335,14 @@ func (s *server) stop() {
 			}
 		case <-clock.C: // again and again, for those that are just being made
 			killed++
-			killAll(unix.SIGKILL)
+			s.killAll(unix.SIGKILL)
 			clock.Reset(100 * time.Millisecond)
 		}
 	}
 }
 
-func killAll(n syscall.Signal) {
-	for _, pid := range descendants() {
+func (s *server) killAll(n syscall.Signal) {
+	for _, pid := range s.family.descendants() {
 		unix.Kill(pid, n)
 	}
 }

@@ -100,6 +100,22 @@ func TestHidden(t *testing.T) {
 			gone(t, pid)
 		})
 	}
+	t.Run("a stranger of another user has the port", func(t *testing.T) {
+		f := startFake(t)
+		dir := f.letIn(t)
+		if err := os.WriteFile(dir+"/5002", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		defer occupy(t, "tcp", "0.0.0.0:5001")()
+		s := mountd(t, "zombie", "await="+dir+"/{port}", "tcp=0.0.0.0:{port}", "serve") // a zombie hides no sockets
+		s.Command[0] = program(t, dir, 0o755)
+		s.Wait = time.Second
+		cmd := f.command(t, s)
+		cmd.SysProcAttr = asSomeUser
+		p := nstest.StartCommand(t, cmd)
+		await(t, p, `^say: tcp port 5001 was taken by a socket of uid 0 before server listened there: trying another`)
+		await(t, p, `listens: 3 tcp 0\.0\.0\.0:5002$`)
+	})
 	t.Run("a stranger of the same user has the port", func(t *testing.T) {
 		f := startFake(t)
 		dir := f.letIn(t)
