@@ -91,6 +91,7 @@ func runJob(text string) int {
 //	daemon        leaves the rest to a grandchild in a session of its own, and ends
 //	trap          from here on signals are written, and do not end it
 //	self=SOCKET   registers what listens, over that socket, as mountd version 3
+//	orphan        makes a grandchild that ends, and waits until somebody has waited for it
 //	uid=N         becomes that user
 //	zombie        makes a child that ends, and does not wait for it
 //	hide          its files in /proc can be seen by root alone from here on
@@ -160,6 +161,24 @@ func play(words []string) error {
 			for state, _ := stateOf(cmd.Process.Pid); state != zombie; state, _ = stateOf(cmd.Process.Pid) {
 				time.Sleep(time.Millisecond)
 			}
+		case "orphan":
+			cmd := again(nil, []string{"leave"})
+			cmd.Stdout = nil
+			pid, err := cmd.Output()
+			if err != nil {
+				return err
+			}
+			for err == nil {
+				time.Sleep(time.Millisecond)
+				_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+			}
+		case "leave":
+			cmd := again(nil, []string{"exit=0"})
+			cmd.Stdout = nil
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			fmt.Println(cmd.Process.Pid)
 		case "uid":
 			n, _ := strconv.Atoi(value)
 			if err := syscall.Setresuid(n, n, n); err != nil {

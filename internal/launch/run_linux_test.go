@@ -311,7 +311,7 @@ func TestDaemonThatEnds(t *testing.T) {
 	f.ended(t, p, 0)
 }
 
-// A daemon may close its sockets for a while.
+// A daemon may close its sockets for a while. Its orphans are waited for, and make that seen.
 func TestDaemonThatBindsAgain(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
@@ -320,7 +320,7 @@ func TestDaemonThatBindsAgain(t *testing.T) {
 	again, bindAgain := file(t, "again")
 	open, create := file(t, "open")
 	stop, end := file(t, "stop")
-	p := f.start(t, mountd(t, "daemon", "tcp=0.0.0.0:{port}", "await="+again, "close", "say=closed", "await="+open, "tcp=0.0.0.0:{port}", "await="+stop))
+	p := f.start(t, mountd(t, "daemon", "tcp=0.0.0.0:{port}", "await="+again, "close", "orphan", "orphan", "say=closed", "await="+open, "tcp=0.0.0.0:{port}", "await="+stop))
 	await(t, p, "listens")
 	f.change(func() { f.rows = nil })
 	bindAgain()
