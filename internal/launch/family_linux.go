@@ -2,6 +2,7 @@ package launch
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -17,11 +18,12 @@ import (
 // a subreaper, it is the ancestor of all that the program starts, also where a daemon
 // forks and its parents end.
 type family struct {
-	before []int           // children that this process had before, as where a shell has become it: they are none of the family
-	links  map[uint32]link // of the sockets that were found
+	program int                        // that was started, and was not waited for; 0: none
+	before  []int                      // children that this process had before, as where a shell has become it: they are none of the family
+	links   map[string]map[uint32]link // of each network's sockets that were found last, by their numbers
 }
 
-func newFamily() *family { return &family{before: children(), links: map[uint32]link{}} }
+func newFamily() *family { return &family{before: children(), links: map[string]map[uint32]link{}} }
 
 // A link is where in /proc a socket was found.
 type link struct {
@@ -38,9 +40,12 @@ type parting struct {
 
 // part parts sockets of a network.
 func (f *family) part(network string, sockets []socktable.Socket) (p parting) {
+	known, found := f.links[network], map[uint32]link{}
+	f.links[network] = found
 	var sought []socktable.Socket
 	for _, s := range sockets {
-		if f.stillHeld(s.Inode) {
+		if l, ok := known[s.Inode]; ok && l.leadsTo(s.Inode) {
+			found[s.Inode] = l
 			p.own = append(p.own, s)
 		} else {
 			sought = append(sought, s)
@@ -54,7 +59,7 @@ func (f *family) part(network string, sockets []socktable.Socket) (p parting) {
 	for _, s := range sought {
 		switch l, held := links[s.Inode]; {
 		case held:
-			f.links[s.Inode] = l
+			found[s.Inode] = l
 			p.own = append(p.own, s)
 		case !hidden || s.Inode == 0 || heldByOthers(network, s, pids):
 			p.others = append(p.others, s)
@@ -73,19 +78,16 @@ func heldByOthers(network string, s socktable.Socket, family []int) bool {
 	return ok && !slices.Contains(family, holder.PID)
 }
 
-func (f *family) stillHeld(inode uint32) bool {
-	l, ok := f.links[inode]
-	if !ok {
-		return false
-	}
-	if target, err := os.Readlink(l.path); err == nil && target == socketName(inode) {
-		return true
-	}
-	delete(f.links, inode)
-	return false
+// leadsTo tells whether a socket is still there.
+func (l link) leadsTo(inode uint32) bool {
+	target, err := os.Readlink(l.path)
+	return err == nil && target == fmt.Sprintf("socket:[%d]", inode)
 }
 
-func socketName(inode uint32) string { return fmt.Sprintf("socket:[%d]", inode) }
+// holder returns the process that was found to hold a socket, 0 if none was.
+func (f *family) holder(inode uint32) int {
+	return cmp.Or(f.links["tcp"][inode].pid, f.links["udp"][inode].pid)
+}
 
 // socketLinks returns the links in /proc to the sockets that processes hold. Hidden says that
 // of one they may not be seen, as of a program that has changed its user.
@@ -94,9 +96,7 @@ func socketLinks(pids []int) (links map[uint32]link, hidden bool) {
 	for _, pid := range pids {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
 		names, err := readNames(dir)
-		if state, _ := stateOf(pid); os.IsPermission(err) && state != zombie {
-			hidden = true
-		}
+		hidden = hidden || err != nil && runs(pid)
 		for _, name := range names {
 			path := dir + "/" + name
 			target, err := os.Readlink(path)
@@ -113,6 +113,14 @@ func socketLinks(pids []int) (links map[uint32]link, hidden bool) {
 	return links, hidden
 }
 
+// runs tells whether a process has not ended: the files of one that has are root's until
+// somebody waits for it.
+func runs(pid int) bool {
+	const zombie = 'Z'
+	state, _ := stateOf(pid)
+	return state != zombie && unix.Kill(pid, 0) != unix.ESRCH
+}
+
 func readNames(dir string) ([]string, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -122,11 +130,14 @@ func readNames(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// descendants returns the processes of the family, nearest first. One that is made meanwhile
-// may be left out.
+// descendants returns the processes of the family, nearest first: the program in any case,
+// while one that is made meanwhile may be left out.
 func (f *family) descendants() []int {
 	children := childrenByParent()
 	all := f.without(children[os.Getpid()])
+	if f.program != 0 && !slices.Contains(all, f.program) { // as with /proc mounted with hidepid
+		all = append(all, f.program)
+	}
 	for i := 0; i < len(all); i++ {
 		all = append(all, children[all[i]]...)
 	}
@@ -160,8 +171,6 @@ func childrenByParent() map[int][]int {
 	}
 	return all
 }
-
-const zombie = 'Z' // a process that has ended and was not waited for; its files are root's
 
 // stateOf returns fields 3 and 4 of /proc/PID/stat (proc(5)), zeros if there is none.
 func stateOf(pid int) (state byte, parent int) {

@@ -14,11 +14,7 @@ func (s *server) endedEarly() (status int, taken string, err error) {
 	if taken := s.taken(); taken != "" && s.told == 0 {
 		return 0, taken, nil
 	}
-	how := fmt.Sprintf("exit status %d", s.status)
-	if s.status > 128 {
-		how = fmt.Sprintf("signal %d", s.status-128)
-	}
-	s.Say(fmt.Sprintf("%s (pid %d) ended with %s before it listened on %s", s.name, s.pid, how, list(s.asked())))
+	s.Say(fmt.Sprintf("%s (pid %d) ended with %s before it listened on %s", s.name, s.pid, s.how, list(s.asked())))
 	return s.status, "", nil
 }
 

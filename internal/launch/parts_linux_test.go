@@ -158,7 +158,7 @@ func play(words []string) error {
 			if err := cmd.Start(); err != nil {
 				return err
 			}
-			for state, _ := stateOf(cmd.Process.Pid); state != zombie; state, _ = stateOf(cmd.Process.Pid) {
+			for runs(cmd.Process.Pid) {
 				time.Sleep(time.Millisecond)
 			}
 		case "orphan":

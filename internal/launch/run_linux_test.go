@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,8 +100,8 @@ func file(t *testing.T, name string) (path string, create func()) {
 }
 
 func running(pid string) bool {
-	text, err := os.ReadFile("/proc/" + pid + "/stat")
-	return err == nil && !strings.Contains(string(text), ") Z ")
+	n, err := strconv.Atoi(pid)
+	return err == nil && runs(n)
 }
 
 func gone(t *testing.T, pid string) {
@@ -181,7 +182,7 @@ func TestExitStatus(t *testing.T) {
 		{"signal", []string{"", "tcp=0.0.0.0:{port}", "await=%s", "die=9"}, 137, `listens`},
 		{"0 before it listens", []string{"", "exit=0"}, 0, `^say: .* \(pid \d+\) ended with exit status 0 before it listened on tcp port 5001$`},
 		{"7 before it listens", []string{"", "exit=7"}, 7, `^say: .* ended with exit status 7 before`},
-		{"signal before it listens", []string{"", "die=9"}, 137, `^say: .* ended with signal 9 before`},
+		{"signal before it listens", []string{"", "die=9"}, 137, `^say: .* ended with signal SIGKILL before`},
 		{"no such program", []string{"no-such-program"}, 127, `^error: no-such-program: there is no such program$`},
 		{"no such file", []string{"./no/such/program"}, 127, `^error: \./no/such/program: there is no such program$`},
 		{"not executable", []string{plain}, 126, `^error: .*/plain: permission denied: it cannot be executed$`},

@@ -36,6 +36,7 @@ type server struct {
 	pid    int            // of the program
 	ended  bool           // the program has, with status
 	status int            // exit status
+	how    string         // the same for people
 	alone  bool           // no descendant is left
 	told   syscall.Signal // by which it was asked to end; 0: it was not
 
@@ -64,14 +65,12 @@ func (s *server) run() (status int, taken string, err error) {
 		return 128 + int(stopped), "", nil
 	}
 	defer s.release()
-	port := s.grant.TCP
-	if port == 0 {
-		port = s.grant.UDP
-	}
-	s.pid, status, err = start(s.path, fill(s.Command, s.grant.TCP, s.grant.UDP), environment(s.Env, port), s.KillWithMe)
+	env := environment(s.Env, cmp.Or(s.grant.TCP, s.grant.UDP))
+	s.pid, status, err = start(s.path, fill(s.Command, s.grant.TCP, s.grant.UDP), env, s.KillWithMe)
 	if err != nil {
 		return status, "", err
 	}
+	s.family.program = s.pid
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {
 		cancel()
@@ -250,8 +249,8 @@ func (s *server) enter(o outcome) error {
 func (s *server) listener() int {
 	for _, e := range s.ledger {
 		for _, inode := range e.sockets {
-			if l, ok := s.family.links[inode]; ok {
-				return l.pid
+			if pid := s.family.holder(inode); pid != 0 {
+				return pid
 			}
 		}
 	}
@@ -277,13 +276,16 @@ func (s *server) reap() {
 			s.alone = true
 			return
 		case pid == 0:
-			s.alone = len(s.family.before) > 0 && len(s.family.children()) == 0
+			s.alone = s.ended && len(s.family.before) > 0 && len(s.family.children()) == 0
 			return
 		case pid == s.pid:
 			s.ended, s.status = true, how.ExitStatus()
+			s.how = fmt.Sprintf("exit status %d", s.status)
 			if how.Signaled() {
 				s.status = 128 + int(how.Signal())
+				s.how = "signal " + unix.SignalName(how.Signal())
 			}
+			s.family.program = 0
 		default:
 			s.family.left(pid)
 		}
@@ -300,6 +302,7 @@ func (s *server) pass(sig os.Signal) {
 	if ends(n) {
 		s.told = n
 	}
+	s.reap() // or the signal is lost on a program that has just ended
 	to := []int{s.pid}
 	if s.ended {
 		to = s.family.children()

@@ -68,14 +68,24 @@ func TestHidden(t *testing.T) {
 		words  []string
 		want   string
 		status int
+		proc   string // how /proc is mounted
 	}{
-		{"its socket is the user's", 0o755, []string{"hide", "say=%", "tcp=0.0.0.0:{port}"}, `^pid \d+ listens: 3 tcp 0\.0\.0\.0:5001$`, 128 + 15},
+		{"its socket is the user's", 0o755, []string{"hide", "say=%", "tcp=0.0.0.0:{port}"}, `^pid \d+ listens: 3 tcp 0\.0\.0\.0:5001$`, 128 + 15, ""},
 		{"setuid, and back before it listens", 0o755 | os.ModeSetuid, []string{fmt.Sprintf("uid=%d", someUser), "say=%", "tcp=0.0.0.0:{port}"},
-			`^pid \d+ listens: 3 tcp 0\.0\.0\.0:5001$`, 128 + 15},
+			`^pid \d+ listens: 3 tcp 0\.0\.0\.0:5001$`, 128 + 15, ""},
 		{"setuid, and its socket is root's", 0o755 | os.ModeSetuid, []string{"say=%", "tcp=0.0.0.0:{port}"},
-			`^error: .* did not listen on tcp port 5001 within 300ms: a socket of uid 0 is there, .*: if it is the server's, run quaymaster as uid 0$`, ExitFailed},
+			`^error: .* did not listen on tcp port 5001 within 300ms: a socket of uid 0 is there, .*: if it is the server's, run quaymaster as uid 0$`, ExitFailed, ""},
+		{"unseen in /proc, and its socket is the user's", 0o755, []string{"hide", "say=%", "tcp=0.0.0.0:{port}"}, `^pid \d+ listens: 3 tcp 0\.0\.0\.0:5001$`, 128 + 15, "hidepid=2"},
+		{"unseen in /proc, and its socket is root's", 0o755 | os.ModeSetuid, []string{"say=%", "tcp=0.0.0.0:{port}"},
+			`^error: .* did not listen on tcp port 5001 within 300ms: a socket of uid 0 is there, `, ExitFailed, "hidepid=2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.proc != "" {
+				if err := unix.Mount("proc", "/proc", "proc", 0, tt.proc); err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Unmount("/proc", 0)
+			}
 			f := startFake(t)
 			path := program(t, f.letIn(t), tt.mode)
 			var fs unix.Statfs_t
