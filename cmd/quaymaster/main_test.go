@@ -17,5 +17,6 @@ func TestMain(m *testing.M) {
 		"hostile":    hostile,
 		peerName:     beThePeer,
 		"registrar":  beTheRegistrar,
+		listenerName: beAListener,
 	})
 }

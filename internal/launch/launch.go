@@ -4,6 +4,7 @@ package launch
 
 import (
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/api"
@@ -39,22 +40,17 @@ const (
 
 // request returns what to ask the daemon for.
 func (j *Job) request() api.GrantRequest {
-	r := api.GrantRequest{Dialect: j.Interfaces[0].Dialect, Pool: j.Pool, TCP: true, UDP: true, Command: title(j.Command)}
+	r := api.GrantRequest{Dialect: j.Interfaces[0].Dialect, Pool: j.Pool, TCP: true, UDP: true, Command: title(j.Command[0])}
 	if p := placeholdersOf(j.Command); p.tcp || p.udp {
 		r.TCP, r.UDP, r.Apart = p.tcp, p.udp, p.tcp && p.udp
 	}
 	return r
 }
 
-// title returns a command for people: as much of it as may stand beside a row.
-func title(command []string) string {
-	text := ""
-	for i, word := range command {
-		if i > 0 {
-			text += " "
-		}
-		text += show.Clean(word)
-	}
+// title returns a program's name for people: as much of it as may stand beside a row. Everybody
+// sees it, so the words behind the name are left out: a secret may be among them.
+func title(program string) string {
+	text := show.Clean(filepath.Base(program))
 	const more = "…"
 	if len(text) <= endpoint.MaxAnnotation {
 		return text

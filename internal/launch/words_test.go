@@ -92,23 +92,23 @@ func TestEnvironment(t *testing.T) {
 
 func TestTitle(t *testing.T) {
 	for _, tt := range []struct {
-		words []string
-		want  string
+		program, want string
 	}{
-		{[]string{"rpc.mountd", "-p", "{port}"}, "rpc.mountd -p {port}"},
-		{[]string{"x", "\x1b[2J"}, `x \x1b[2J`},
-		{[]string{strings.Repeat("x", 63)}, strings.Repeat("x", 63)},
-		{[]string{strings.Repeat("x", 64)}, strings.Repeat("x", 60) + "…"},
-		{[]string{strings.Repeat("ä", 40)}, strings.Repeat("ä", 30) + "…"},
-		{[]string{"x" + strings.Repeat("ä", 40)}, "x" + strings.Repeat("ä", 29) + "…"},
+		{"rpc.mountd", "rpc.mountd"},
+		{"/usr/sbin/rpc.mountd", "rpc.mountd"},
+		{"./\x1b[2J", `\x1b[2J`},
+		{strings.Repeat("x", 63), strings.Repeat("x", 63)},
+		{strings.Repeat("x", 64), strings.Repeat("x", 60) + "…"},
+		{strings.Repeat("ä", 40), strings.Repeat("ä", 30) + "…"},
+		{"x" + strings.Repeat("ä", 40), "x" + strings.Repeat("ä", 29) + "…"},
 	} {
-		got := title(tt.words)
+		got := title(tt.program)
 		if got != tt.want {
-			t.Errorf("title(%q) = %q, want %q", tt.words, got, tt.want)
+			t.Errorf("title(%q) = %q, want %q", tt.program, got, tt.want)
 		}
 		g := endpoint.Grant{Dialect: endpoint.ONC, TCP: 1, Command: got}
 		if err := g.Validate(); err != nil {
-			t.Errorf("title(%q): %v", tt.words, err)
+			t.Errorf("title(%q): %v", tt.program, err)
 		}
 	}
 }
