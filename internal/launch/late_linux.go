@@ -44,8 +44,11 @@ func (s *server) advice(seen sight) string {
 		uid := seen.unclear[0].UID
 		return fmt.Sprintf("a socket of uid %d is there, whose process hides from this user: if it is the server's, run quaymaster as uid %d", uid, uid)
 	}
-	if others := s.elsewhere(); len(others) > 0 {
-		return fmt.Sprintf("it listens on %s: %s", strings.Join(others, ", "), question)
+	switch others := strings.Join(s.elsewhere(), ", "); {
+	case others != "" && len(seen.rows) > 0:
+		return fmt.Sprintf("it listens on %s: leave --%s out if that is all", others, seen.missing[0].network)
+	case others != "":
+		return fmt.Sprintf("it listens on %s: %s", others, question)
 	}
 	return question + " --wait TIME gives it longer"
 }

@@ -355,7 +355,7 @@ func TestEarlierChildren(t *testing.T) {
 			s.Wait = tt.wait
 			cmd := f.command(t, s)
 			cmd.Path = nstest.Path(t, "sh")
-			cmd.Args = []string{"sh", "-c", fmt.Sprintf(`%s= %s=1 "$0" say=early-%% serve & exec "$0"`, jobVar, playVar), self(t)}
+			cmd.Args = []string{"sh", "-c", fmt.Sprintf(`%s= %s=1 "$0" serve & echo early-$!; exec "$0"`, jobVar, playVar), self(t)}
 			p := nstest.StartCommand(t, cmd)
 			pid := await(t, p, `^early-(\d+)$`)[1]
 			f.ended(t, p, tt.status)
@@ -420,7 +420,7 @@ func TestNeverListens(t *testing.T) {
 		{name: "not at all", words: []string{"say=%"}, want: `did not listen on tcp port 5001 within 200ms: does it take the port from \{port\} or QUAYMASTER_PORT\? --wait TIME gives it longer$`},
 		{name: "elsewhere", words: []string{"say=%", "tcp=0.0.0.0:20048", "udp=0.0.0.0:20048", "tcp6=[::]:20048"},
 			want: `within 200ms: it listens on tcp 20048, udp 20048: does it take the port`},
-		{name: "on one of two", words: []string{"say=%", "tcp=0.0.0.0:{port}"}, tcp: true, udp: true, want: `did not listen on udp port 5001 within`},
+		{name: "on one of two", words: []string{"say=%", "tcp=0.0.0.0:{port}"}, tcp: true, udp: true, want: `did not listen on udp port 5001 within 200ms: it listens on tcp 5001: leave --udp out if that is all$`},
 		{name: "on none of two", words: []string{"say=%"}, tcp: true, udp: true, want: `did not listen on tcp and udp port 5001 within`},
 		{name: "apart", words: []string{"say=%{tcp}{udp}"}, want: `did not listen on tcp port 5001 and udp port 5002 within 200ms: does it take the port from \{tcp\}, \{udp\} or`},
 		{name: "DCE with IPv6", words: []string{"say=%", "tcp6=[::]:{port}"}, dce: true, want: `did not listen on tcp port 5001 within 200ms: it listens there with IPv6 only,`},
