@@ -51,7 +51,7 @@ func start(path string, words, env []string, killWithMe bool) (pid, status int, 
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM):
 		return 0, ExitFailed, fmt.Errorf("%s: %w: no process can be made", path, err)
 	case errors.Is(err, syscall.ENOENT): // but it was found
-		err = fmt.Errorf("%w of what is to interpret it", err)
+		err = fmt.Errorf("its interpreter: %w", err)
 	}
 	return 0, ExitCannotRun, fmt.Errorf("%s: %w: it cannot be executed", path, err)
 }

@@ -187,7 +187,7 @@ func TestExitStatus(t *testing.T) {
 		{"no such file", []string{"./no/such/program"}, 127, `^error: \./no/such/program: there is no such program$`},
 		{"not executable", []string{plain}, 126, `^error: .*/plain: permission denied: it cannot be executed$`},
 		{"a folder", []string{"/"}, 126, `^error: /: .*: it cannot be executed$`},
-		{"no interpreter", []string{script}, 126, `^error: .*/script: no such file or directory of what is to interpret it: it cannot be executed$`},
+		{"no interpreter", []string{script}, 126, `^error: .*/script: its interpreter: no such file or directory: it cannot be executed$`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := startFake(t)

@@ -20,7 +20,7 @@ const someUser = 1001
 
 var asSomeUser = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: someUser, Gid: someUser}}
 
-// open lets every user reach the fake and what is beside its socket.
+// letIn lets every user reach the fake, and returns the folder of its socket.
 func (f *fake) letIn(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Dir(f.path)

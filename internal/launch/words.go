@@ -18,7 +18,7 @@ const (
 	udpWord  = "{udp}"  // a port of UDP, which TCP may not have
 )
 
-// Placeholders tell what stands for ports in a command.
+// Placeholders say what stands for ports in a command.
 type placeholders struct{ port, tcp, udp bool }
 
 func placeholdersOf(command []string) placeholders {

@@ -13,19 +13,19 @@ func TestComplete(t *testing.T) {
 	for _, tt := range []struct {
 		words          string
 		tcp, udp       bool
-		wantTCP, want6 bool
+		wantTCP, wantUDP bool
 		mistake        string
 	}{
 		{words: "x", wantTCP: true},
 		{words: "x {port}", wantTCP: true},
-		{words: "x {port}", udp: true, want6: true},
-		{words: "x {port}", tcp: true, udp: true, wantTCP: true, want6: true},
-		{words: "x", udp: true, want6: true},
+		{words: "x {port}", udp: true, wantUDP: true},
+		{words: "x {port}", tcp: true, udp: true, wantTCP: true, wantUDP: true},
+		{words: "x", udp: true, wantUDP: true},
 		{words: "x {tcp}", wantTCP: true},
-		{words: "x --u={udp}", want6: true},
-		{words: "x {tcp}:{udp}", wantTCP: true, want6: true},
+		{words: "x --u={udp}", wantUDP: true},
+		{words: "x {tcp}:{udp}", wantTCP: true, wantUDP: true},
 		{words: "x {tcp} {udp}", tcp: true, wantTCP: true},
-		{words: "x {tcp} {udp}", udp: true, want6: true},
+		{words: "x {tcp} {udp}", udp: true, wantUDP: true},
 		{words: "{tcp} {other}", wantTCP: true}, // a strange name of a program
 		{words: "x {port} {tcp}", mistake: "use either"},
 		{words: "x {port} {udp}", mistake: "use either"},
@@ -40,8 +40,8 @@ func TestComplete(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.mistake) {
 				t.Errorf("%s, %t, %t: %v, want a mistake with %q", tt.words, tt.tcp, tt.udp, err, tt.mistake)
 			}
-		case err != nil || j.TCP != tt.wantTCP || j.UDP != tt.want6:
-			t.Errorf("%s, %t, %t: %t, %t, %v, want %t, %t", tt.words, tt.tcp, tt.udp, j.TCP, j.UDP, err, tt.wantTCP, tt.want6)
+		case err != nil || j.TCP != tt.wantTCP || j.UDP != tt.wantUDP:
+			t.Errorf("%s, %t, %t: %t, %t, %v, want %t, %t", tt.words, tt.tcp, tt.udp, j.TCP, j.UDP, err, tt.wantTCP, tt.wantUDP)
 		}
 	}
 }
