@@ -273,6 +273,7 @@ func TestDaemon(t *testing.T) {
 			if got := await(t, p, `^pid (\d+) listens: 3 tcp 0\.0\.0\.0:5001$`)[1]; got != pid {
 				t.Errorf("%s is said to listen, want %s", got, pid)
 			}
+			nstest.WaitFor(t, "the end of the program", limit, func() bool { return fmt.Sprint(childrenByParent()[p.PID()]) == "["+pid+"]" })
 			p.Signal(unix.SIGUSR1) // which is for what the program has left behind
 			await(t, p, "^got SIGUSR1$")
 			p.Signal(unix.SIGTERM)
@@ -299,7 +300,6 @@ func kill(t *testing.T, pid string, n syscall.Signal) {
 	unix.Kill(number, n)
 }
 
-// The daemon may also end of itself, while the program goes on, and the other way round.
 func TestDaemonThatEnds(t *testing.T) {
 	if !nstest.Inside(t) {
 		return

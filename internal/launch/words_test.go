@@ -11,10 +11,10 @@ import (
 
 func TestComplete(t *testing.T) {
 	for _, tt := range []struct {
-		words          string
-		tcp, udp       bool
+		words            string
+		tcp, udp         bool
 		wantTCP, wantUDP bool
-		mistake        string
+		mistake          string
 	}{
 		{words: "x", wantTCP: true},
 		{words: "x {port}", wantTCP: true},
