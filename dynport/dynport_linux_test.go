@@ -218,4 +218,3 @@ func TestClosedWithoutDaemon(t *testing.T) {
 		t.Errorf("Close = %v", err)
 	}
 }
-

@@ -247,7 +247,9 @@ func TestRunKilled(t *testing.T) {
 	daemon.Wait(t, startTime)
 	daemon = startServe(t, "--pool", poolFile)
 	after := poolStatus(t).Grants
-	if !slices.EqualFunc(before, after, func(a, b endpoint.GrantDocument) bool { return a.ID == b.ID && a.TCP == b.TCP && a.UDP == b.UDP && !b.RunGone }) {
+	if !slices.EqualFunc(before, after, func(a, b endpoint.GrantDocument) bool {
+		return a.ID == b.ID && a.TCP == b.TCP && a.UDP == b.UDP && !b.RunGone
+	}) {
 		t.Errorf("given are %+v, before the daemon was killed %+v", after, before)
 	}
 	usePrograms(t)

@@ -54,7 +54,7 @@ func TestRequest(t *testing.T) {
 		"x {udp}":          {UDP: true},
 		"x -t {tcp},{udp}": {TCP: true, UDP: true, Apart: true},
 	} {
-		want.Dialect, want.Pool, want.Command = "dce", "internet", words
+		want.Dialect, want.Pool, want.Command = "dce", "internet", "x"
 		j := Job{Command: strings.Fields(words), Pool: "internet", Interfaces: []endpoint.Document{{Dialect: "dce"}}}
 		if got := j.request(); got != want {
 			t.Errorf("%s: request = %+v, want %+v", words, got, want)
