@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -329,18 +330,21 @@ func startEvents(t *testing.T) *nstest.Process {
 // listenerName is the name under which the test binary is a server that does nothing but listen.
 const listenerName = "listener"
 
-// beAListener listens on NETWORK ADDRESS until it is ended.
+// beAListener listens on each NETWORK ADDRESS until it is ended.
 func beAListener() {
-	network, address := os.Args[1], os.Args[2]
-	var err error
-	if network[0] == 'u' {
-		_, err = net.ListenPacket(network, address)
-	} else {
-		_, err = net.Listen(network, address)
+	for pair := range slices.Chunk(os.Args[1:], 2) {
+		var err error
+		if pair[0][0] == 'u' {
+			_, err = net.ListenPacket(pair[0], pair[1])
+		} else {
+			_, err = net.Listen(pair[0], pair[1])
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	select {}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM)
+	<-signals
 }

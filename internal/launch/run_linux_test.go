@@ -490,6 +490,7 @@ func TestTaken(t *testing.T) {
 		{"UDP", "udp", "[::]:5001", []string{"udp=0.0.0.0:{port}", "tcp=0.0.0.0:{port}", "serve"}, limit, `udp port 5001 was taken by`},
 		{"from a grandchild", "tcp", "0.0.0.0:5001", []string{"fork", "tcp=0.0.0.0:{port}", "serve"}, limit, `tcp port 5001 was taken by`},
 		{"from one that goes on", "tcp", "127.0.0.1:5001", []string{"await=" + dir + "/{port}", "tcp=0.0.0.0:{port}", "serve"}, 300 * time.Millisecond, `tcp port 5001 was taken by`},
+		{"at another address", "tcp", "127.0.0.2:5001", []string{"tcp=127.0.0.1:{port}", "serve"}, limit, `tcp port 5001 is used by \S+ \(pid \d+\) as well`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := startFake(t)
@@ -498,7 +499,7 @@ func TestTaken(t *testing.T) {
 			s.Wait = tt.wait
 			p := f.start(t, s)
 			await(t, p, "^say: "+tt.want+`.*: trying another \(1 of 5\)$`)
-			await(t, p, `^pid \d+ listens: 3 tcp 0\.0\.0\.0:5002$`)
+			await(t, p, `^pid \d+ listens: 3 tcp [0-9.]+:5002$`)
 			if n := f.open(); n != 1 {
 				t.Errorf("%d grants, want the second only", n)
 			}

@@ -55,7 +55,7 @@ type server struct {
 }
 
 // run returns how the program ended. Taken says who has a port that somebody took before
-// the program did: then another may be tried.
+// the program did, or shares: then another may be tried.
 func (s *server) run() (status int, taken string, err error) {
 	stopped, err := s.ask()
 	switch {
@@ -99,6 +99,10 @@ func (s *server) run() (status int, taken string, err error) {
 		seen, err := s.look()
 		now := time.Now()
 		if err == nil && !s.listened {
+			if seen.shared != "" { // by a program of another daemon's pool: only the kernel keeps them apart
+				s.stop()
+				return 0, seen.shared, nil
+			}
 			s.await(seen, now)
 		}
 		switch {
@@ -146,6 +150,7 @@ type sight struct {
 	any     bool   // a socket of ours is at one of the ports
 	missing []port // that are to be registered, and at which nothing listens that could be
 	untold  bool   // at one of those a socket of ours is that cannot be
+	shared  string // says who receives at one of the ports as well, at another address; empty: nobody
 
 	unclear []socktable.Socket // at the ports
 }
@@ -162,6 +167,9 @@ func (s *server) look() (sight, error) {
 		seen.unclear = append(seen.unclear, whose.unclear...)
 		if !p.asked {
 			continue
+		}
+		if len(whose.own) > 0 && len(whose.others) > 0 {
+			seen.shared = fmt.Sprintf("%s is used by %s as well", p, holder(p.network, whose.others))
 		}
 		rows := rowsOf(s.Interfaces, p.network, whose.own)
 		seen.rows = append(seen.rows, rows...)
