@@ -3,6 +3,7 @@ package launch
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -547,15 +548,31 @@ func TestTaken(t *testing.T) {
 	})
 }
 
-// While a stranger has the same port at another address the server listens all the same.
+// A stranger who comes to the port later, at another address, is none of ours, and stops nobody.
 func TestStrangerBeside(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
 	f := startFake(t)
+	there := t.TempDir() + "/there"
+	p := f.start(t, mountd(t, "tcp=127.0.0.2:{port}", "await="+there, "tcp=127.0.0.1:{port}", "serve"))
+	await(t, p, `listens: 3 tcp 127\.0\.0\.2:5001$`)
 	defer occupy(t, "tcp", "127.0.0.7:5001")()
-	p := f.start(t, mountd(t, "tcp=127.0.0.1:{port}", "serve"))
-	await(t, p, `listens: 3 tcp 127\.0\.0\.1:5001$`)
+	if err := os.WriteFile(there, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	nstest.WaitFor(t, "the socket at 127.0.0.1", limit, func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:5001")
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	p.Signal(unix.SIGTERM)
+	f.ended(t, p, 128+15)
+	if strings.Contains(p.Output(), "127.0.0.7") || strings.Contains(p.Output(), "trying another") {
+		t.Errorf("it wrote:\n%s", p.Output())
+	}
 }
 
 func TestSignals(t *testing.T) {
