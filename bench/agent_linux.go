@@ -35,6 +35,15 @@ type brief struct {
 	Dialect endpoint.Dialect
 	Path    string // quaymaster's executable
 	Rows    int    // to register
+	Grants  int    // to hold; 0: no ports are given out
+}
+
+// contents says what the server has beside it, for people.
+func (b brief) contents() string {
+	if b.Grants > 0 {
+		return thousands(int64(b.Grants)) + " grants"
+	}
+	return fmt.Sprintf("%s rows of %s", thousands(int64(b.Rows)), b.Dialect)
 }
 
 // A report is an agent's answer to its brief, without a tally, and to each
@@ -42,6 +51,15 @@ type brief struct {
 type report struct {
 	Tally *tally `json:",omitempty"`
 	Error string `json:",omitempty"`
+}
+
+// brief returns what the agent of one of m's servers is to start.
+func (m measurement) brief(server, path string) brief {
+	b := brief{Server: server, Dialect: dialectOf(m.kind), Path: path, Rows: m.rows}
+	if m.kind == kindGrants {
+		b.Rows, b.Grants = 0, m.rows
+	}
+	return b
 }
 
 // runAgent starts the server of the brief that is the first value on in,
@@ -117,7 +135,7 @@ func work(b brief, j job, s *server) (t *tally, err error) {
 			return nil, err
 		}
 	}
-	if j.Kind == kindDump {
+	if j.Kind == kindDump || j.Kind == kindGrants {
 		t.Memory, err = memoryOf(s.pid())
 	}
 	return t, err

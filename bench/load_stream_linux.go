@@ -20,12 +20,15 @@ type streamLoad struct {
 	clients   []caller
 	greeting  streamQuestion   // the first on every connection; nil: none, where they do not last
 	questions []streamQuestion // about the same row in turn: one request
-	lasting   bool             // connections, which are opened beforehand; else each question has one of its own
+	lasting   bool             // connections, which are opened beforehand if there is a greeting; else each question has one of its own
 	room      int              // bytes of the longest reply
 }
 
 // shortReply has room for every reply but those that list all rows.
 const shortReply = 256
+
+// shortHTTP has room for a reply of the control socket about one thing.
+const shortHTTP = 1 << 10
 
 // newConnectRun returns so many clients that ask a port mapper about any of the
 // rows, with a connection for every call, as programs do that look up one service.
@@ -48,6 +51,20 @@ func newPairRun(clients int, path string) *streamRun {
 	}}
 	for i := range r.clients {
 		r.clients[i].first = firstPairRow + i
+	}
+	return r
+}
+
+// newGrantRun returns so many clients that are given a port over the control
+// socket and give it back, each over its connection, as an agent does that starts servers.
+func newGrantRun(clients int, path string) *streamRun {
+	given := make(grants, clients)
+	r := &streamRun{streamLoad: streamLoad{
+		domain: unix.AF_UNIX, server: &unix.SockaddrUnix{Name: path}, clients: newCallers(clients, 1),
+		questions: []streamQuestion{grantPort{given}, releasePort{given}}, lasting: true, room: shortHTTP,
+	}}
+	for i := range r.clients {
+		r.clients[i].first = i
 	}
 	return r
 }
@@ -113,7 +130,7 @@ func (r *streamRun) open() (err error) {
 	for i := range r.clients {
 		r.clients[i].reply = make([]byte, r.room)
 	}
-	if !r.lasting {
+	if !r.lasting || r.greeting == nil {
 		return nil
 	}
 	t := new(tally)

@@ -189,9 +189,9 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 // once does one round of m with one server, which is started if it is not
 // running yet.
 func (b *bench) once(ctx context.Context, m measurement, server string) (*tally, error) {
-	key := brief{Server: server, Dialect: dialectOf(m.kind), Path: b.quaymaster, Rows: m.rows}
+	key := m.brief(server, b.quaymaster)
 	if b.agents[key] == nil {
-		progress("starting %s with %s rows of %s", server, thousands(int64(m.rows)), key.Dialect)
+		progress("starting %s with %s", server, key.contents())
 		a, err := startAgent(ctx, key)
 		if err != nil {
 			return nil, err

@@ -50,6 +50,9 @@ const (
 	kindPairs     = "pairs"     // local socket, 8 clients, SET and UNSET, a connection for each
 	kindIdle      = "idle"      // no call
 
+	// Of ports that are given out; rows are grants that are held meanwhile.
+	kindGrants = "grants" // control socket, 8 lasting connections, grant and release
+
 	// Of the endpoint mapper, over TCP.
 	kindMap1    = "map 1"    // one lasting connection, one call outstanding on each
 	kindMap8    = "map 8"    // 8 of them
@@ -111,6 +114,8 @@ func plan() []measurement {
 		{"idle, 10 rows", kindIdle, 10, ours},
 		{"idle, 10,000 rows", kindIdle, 10_000, ours},
 		{"idle, 100,000 rows", kindIdle, 100_000, ours},
+		{"grant + release pairs, 8 connections, 10 held", kindGrants, 10, ours},
+		{"grant + release pairs, 8 connections, 100,000 held", kindGrants, 100_000, ours},
 		{"ept_map, 1 connection, 10 interfaces", kindMap1, 10, dce},
 		{"ept_map, 8 connections, 10 interfaces", kindMap8, 10, dce},
 		{"ept_map, 64 connections, 10 interfaces", kindMap64, 10, dce},

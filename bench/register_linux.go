@@ -27,6 +27,8 @@ func register(b brief, deadline time.Time) error {
 		return nil
 	case b.Dialect == endpoint.DCE:
 		return add(b.Rows, deadline)
+	case b.Grants > 0:
+		return hold(b.Grants, deadline)
 	}
 	return set(b.Rows, deadline)
 }
@@ -46,6 +48,19 @@ func add(rows int, deadline time.Time) error {
 		}
 		if _, err := client.Add(ctx, a); err != nil {
 			return fmt.Errorf("register: from row %d on: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// hold has this process given ports, which it keeps until it ends.
+func hold(grants int, deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	client := api.NewClient(daemon.SystemControl)
+	for i := range grants {
+		if _, err := client.Grant(ctx, wantedPort(i)); err != nil {
+			return fmt.Errorf("grant %d: %w", i, err)
 		}
 	}
 	return nil

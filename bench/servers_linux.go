@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -26,6 +27,8 @@ func addressOf(d endpoint.Dialect) netip.AddrPort {
 	}
 	return netip.AddrPortFrom(mapperAddr, rpcbind.Port)
 }
+
+const poolFile = "/run/pool-of-bench.yaml"
 
 const startPatience = 10 * time.Second
 
@@ -65,6 +68,8 @@ func command(b brief) (*exec.Cmd, error) {
 		return exec.Command("rpcbind", "-f", "-w"), os.Mkdir("/run/rpcbind", 0o755) // as its systemd unit does, for -w
 	case b.Server == serverSamba:
 		return sambaCommand(b.Rows)
+	case b.Server == serverQuaymaster && b.Grants > 0:
+		return exec.Command(b.Path, "serve", "--pool", poolFile), os.WriteFile(poolFile, []byte(poolPolicy), 0o644)
 	case b.Server == serverQuaymaster:
 		return exec.Command(b.Path, "serve"), nil
 	case b.Server == serverEcho && dce:
@@ -220,6 +225,8 @@ func newLoad(j job, kind string) (load, error) {
 		return newConnectRun(8, address, j.Rows, getport), nil
 	case kindPairs:
 		return newPairRun(8, rpcbindSocket), nil
+	case kindGrants:
+		return newGrantRun(8, daemon.SystemControl), nil
 	case kindMap1:
 		return newLastingRun(1, address, j.Rows, eptMap, shortReply), nil
 	case kindMap8:
