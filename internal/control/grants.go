@@ -50,7 +50,7 @@ func callingProcess(p *transport.Peer) (*process.Process, error) {
 	if err != nil {
 		return nil, unnamed(err)
 	}
-	return process.FromFD(p.PID, fd), nil
+	return process.FromFD(p.PID, fd, 0), nil
 }
 
 // preferences are the words for which pool is wanted.

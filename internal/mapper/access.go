@@ -64,7 +64,7 @@ func (m *Shared) claim(call *transport.Call) (registry.Claim, error) {
 			if err != nil {
 				return nil, err
 			}
-			return process.FromFD(p.PID, fd), nil
+			return process.FromFD(p.PID, fd, 0), nil
 		}
 		return c, nil
 	}

@@ -17,13 +17,14 @@ func Open(pid int32) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return FromFD(pid, fd), nil
+	return FromFD(pid, fd, 0), nil
 }
 
-// FromFD returns the process of a pidfd, which it owns from now on.
-func FromFD(pid int32, fd int) *Process {
-	p := &Process{PID: pid, handle: handle{fd}}
-	if pid != 0 {
+// FromFD returns the process of a pidfd, which it owns from now on. began is Started
+// of another Process that is the same one; if it is 0 the kernel is asked.
+func FromFD(pid int32, fd int, began uint64) *Process {
+	p := &Process{PID: pid, Started: began, handle: handle{fd}}
+	if pid != 0 && began == 0 {
 		p.Started = started(pid)
 	}
 	return p
@@ -82,16 +83,24 @@ func (p *Process) UID() (uint32, error) {
 
 // started returns field 22 of /proc/PID/stat (proc(5)), or 0.
 func started(pid int32) uint64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/stat", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0
 	}
+	defer unix.Close(fd)
+	// One read: package os would take three, and ask whether the file can be polled.
+	var buf [512]byte // more than the fields up to this one can have
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return 0
+	}
+	text := buf[:n]
 	// The name, field 2, may have blanks and brackets in it.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	const after = 22 - 3
 	if len(fields) <= after {
 		return 0
 	}
-	n, _ := strconv.ParseUint(string(fields[after]), 10, 64)
-	return n
+	began, _ := strconv.ParseUint(string(fields[after]), 10, 64)
+	return began
 }

@@ -24,7 +24,7 @@ func (p *Process) Alive() bool { return false }
 func (p *Process) Close() {}
 
 // FromFD returns a process of which nothing is known.
-func FromFD(pid int32, _ int) *Process { return &Process{PID: pid} }
+func FromFD(pid int32, _ int, began uint64) *Process { return &Process{PID: pid, Started: began} }
 
 // UID fails.
 func (p *Process) UID() (uint32, error) { return 0, errLinux }
