@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/quaymaster/quaymaster/internal/api"
@@ -11,27 +12,26 @@ import (
 	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/registry"
-	"github.com/quaymaster/quaymaster/internal/transport"
 	"github.com/quaymaster/quaymaster/portset"
 )
 
 // grant gives ports to the process that asks.
 func (s *Server) grant(w http.ResponseWriter, r *http.Request) {
-	g, err := s.give(w, r)
+	by, err := caller(r)
+	var g *endpoint.Grant
+	if err == nil {
+		g, err = s.give(by, http.MaxBytesReader(w, r.Body, maxBody))
+	}
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	answer(w, g.Document(names{}.of(g.Owner)))
+	answer(w, g.Document(by.names.of(g.Owner)))
 }
 
-func (s *Server) give(w http.ResponseWriter, r *http.Request) (*endpoint.Grant, error) {
-	peer, err := caller(r)
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) give(by *client, body io.Reader) (*endpoint.Grant, error) {
 	var asked api.GrantRequest
-	if err := decode(http.MaxBytesReader(w, r.Body, maxBody), &asked); err != nil {
+	if err := decode(body, &asked); err != nil {
 		return nil, err
 	}
 	wanted, err := wantedOf(&asked)
@@ -39,18 +39,20 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request) (*endpoint.Grant, 
 		return nil, err
 	}
 	return s.Registry.Grant(registry.Claim{
-		Owner: endpoint.Owner{UID: peer.UID}, PID: peer.PID, Elsewhere: peer.Elsewhere,
-		Process: func() (*process.Process, error) { return callingProcess(peer) },
+		Owner: endpoint.Owner{UID: by.UID}, PID: by.PID, Elsewhere: by.Elsewhere,
+		Process: by.process,
 	}, wanted)
 }
 
-// callingProcess returns the process that connected.
-func callingProcess(p *transport.Peer) (*process.Process, error) {
-	fd, err := p.PIDFD()
+// process returns the process that connected.
+func (c *client) process() (*process.Process, error) {
+	fd, err := c.PIDFD()
 	if err != nil {
 		return nil, unnamed(err)
 	}
-	return process.FromFD(p.PID, fd, 0), nil
+	p := process.FromFD(c.PID, fd, c.began)
+	c.began = p.Started
+	return p, nil
 }
 
 // preferences are the words for which pool is wanted.

@@ -81,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 		},
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ConnContext: s.withPeer,
+		ConnContext: s.withClient,
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
@@ -95,24 +95,32 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-type peerKey struct{}
+// A client is who connected. What was found out about it is kept for its next
+// request, which comes when this one is answered.
+type client struct {
+	*transport.Peer
+	began uint64 // when its process did, as [process.Process] has it; 0: not known yet
+	names names
+}
 
-func (s *Server) withPeer(ctx context.Context, conn net.Conn) context.Context {
+type clientKey struct{}
+
+func (s *Server) withClient(ctx context.Context, conn net.Conn) context.Context {
 	peer, err := transport.PeerOf(conn)
 	if err != nil {
 		s.Log.Warn("control connection without credentials", "err", err)
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, peer)
+	return context.WithValue(ctx, clientKey{}, &client{Peer: peer, names: names{}})
 }
 
 // caller returns who asks.
-func caller(r *http.Request) (*transport.Peer, error) {
-	peer, ok := r.Context().Value(peerKey{}).(*transport.Peer)
+func caller(r *http.Request) (*client, error) {
+	c, ok := r.Context().Value(clientKey{}).(*client)
 	if !ok {
 		return nil, fmt.Errorf("the kernel does not say who asks: %w", registry.ErrRight)
 	}
-	return peer, nil
+	return c, nil
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +221,7 @@ func (s *Server) register(body io.Reader, r *http.Request) ([]*endpoint.Registra
 	if err := decode(body, &a); err != nil {
 		return nil, err
 	}
-	claim, err := claimOf(peer, &a)
+	claim, err := claimOf(peer.Peer, &a)
 	if err != nil {
 		return nil, err
 	}
