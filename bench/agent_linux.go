@@ -56,7 +56,7 @@ type report struct {
 // brief returns what the agent of one of m's servers is to start.
 func (m measurement) brief(server, path string) brief {
 	b := brief{Server: server, Dialect: dialectOf(m.kind), Path: path, Rows: m.rows}
-	if m.kind == kindGrants {
+	if ofGrants(m.kind) {
 		b.Rows, b.Grants = 0, m.rows
 	}
 	return b
@@ -123,6 +123,9 @@ func settle(b brief) (*server, error) {
 
 // work does a job twice, the first time briefly and only to warm up.
 func work(b brief, j job, s *server) (t *tally, err error) {
+	if j.Kind == kindRestart {
+		return restart(b, s)
+	}
 	for _, window := range [...]time.Duration{warmUp, j.Window} {
 		l, err := newLoad(j, b.Server)
 		if err != nil {

@@ -34,8 +34,9 @@ type tally struct {
 	P50, P99     time.Duration // 0 where the load does not time single requests
 	Longest      time.Duration // likewise; of a lost call the time it was waited for
 
-	Idle   bool   // nothing was asked
-	Memory memory // of the server afterwards; zero where nobody looked
+	Idle    bool          // nothing was asked
+	Restart time.Duration // until the server answered again; 0: it was not started again
+	Memory  memory        // of the server afterwards; zero where nobody looked
 }
 
 // time takes what requests lasted.
@@ -54,13 +55,18 @@ func (t *tally) err() error {
 	switch {
 	case t.Wrong > 0:
 		return fmt.Errorf("%d wrong answers, the first: %s", t.Wrong, t.FirstWrong)
-	case t.Requests == 0 && !t.Idle:
+	case t.Requests == 0 && !t.Idle && t.Restart == 0:
 		return fmt.Errorf("no request answered")
 	}
 	return nil
 }
 
-func (t *tally) rate() float64 { return float64(t.Requests) / t.Elapsed.Seconds() }
+func (t *tally) rate() float64 {
+	if t.Requests == 0 {
+		return 0
+	}
+	return float64(t.Requests) / t.Elapsed.Seconds()
+}
 
 // serverCPU and generatorCPU are in microseconds per request.
 func (t *tally) serverCPU() float64    { return t.each(t.ServerCPU) }
@@ -83,8 +89,11 @@ func (t *tally) idleCPU() float64 {
 
 // String tells what matters of it while others are still to come.
 func (t *tally) String() string {
-	if t.Idle {
+	switch {
+	case t.Idle:
 		return fmt.Sprintf("%9s %% of a core", threeDigits(t.idleCPU()))
+	case t.Restart != 0:
+		return fmt.Sprintf("%9s ms", threeDigits(millis(t.Restart)))
 	}
 	text := fmt.Sprintf("%9s requests/s  server %6s µs  generator %6s µs",
 		thousands(int64(t.rate())), threeDigits(t.serverCPU()), threeDigits(t.generatorCPU()))
@@ -95,6 +104,7 @@ func (t *tally) String() string {
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // A clock tells the processor time that each process of a server has spent.
 type clock func() (map[int]time.Duration, error)

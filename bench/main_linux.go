@@ -218,6 +218,7 @@ func summarize(ts []*tally) summary {
 		longest:      over(func(t *tally) float64 { return micros(t.Longest) }),
 		lost:         over(func(t *tally) float64 { return float64(t.Lost) }),
 		idleCPU:      over((*tally).idleCPU),
+		restart:      over(func(t *tally) float64 { return millis(t.Restart) }),
 		memory:       over(func(t *tally) float64 { return mebibytes(t.Memory.Resident) }),
 		anonymous:    over(func(t *tally) float64 { return mebibytes(t.Memory.Anonymous) }),
 		journal:      over(func(t *tally) float64 { return mebibytes(t.Memory.Journal) }),

@@ -51,7 +51,8 @@ const (
 	kindIdle      = "idle"      // no call
 
 	// Of ports that are given out; rows are grants that are held meanwhile.
-	kindGrants = "grants" // control socket, 8 lasting connections, grant and release
+	kindGrants  = "grants"  // control socket, 8 lasting connections, grant and release
+	kindRestart = "restart" // kill -9, and until it answers again
 
 	// Of the endpoint mapper, over TCP.
 	kindMap1    = "map 1"    // one lasting connection, one call outstanding on each
@@ -69,6 +70,9 @@ func dialectOf(kind string) endpoint.Dialect {
 	}
 	return endpoint.ONC
 }
+
+// ofGrants tells whether a kind of load is about ports that are given out.
+func ofGrants(kind string) bool { return kind == kindGrants || kind == kindRestart }
 
 // A measurement is one line of the table: a job for each of several servers.
 type measurement struct {
@@ -114,14 +118,16 @@ func plan() []measurement {
 		{"idle, 10 rows", kindIdle, 10, ours},
 		{"idle, 10,000 rows", kindIdle, 10_000, ours},
 		{"idle, 100,000 rows", kindIdle, 100_000, ours},
-		{"grant + release pairs, 8 connections, 10 held", kindGrants, 10, ours},
-		{"grant + release pairs, 8 connections, 100,000 held", kindGrants, 100_000, ours},
 		{"ept_map, 1 connection, 10 interfaces", kindMap1, 10, dce},
 		{"ept_map, 8 connections, 10 interfaces", kindMap8, 10, dce},
 		{"ept_map, 64 connections, 10 interfaces", kindMap64, 10, dce},
 		{"ept_map, 64 connections, 100,000 interfaces", kindMap64, 100_000, ours},
 		{"bind + ept_map, 64 clients, a connection each, 10 interfaces", kindBindMap, 10, dce},
 		{"ept_lookup of all, 8 connections, 490 interfaces", kindLookup, maxLookup, []string{serverSamba, serverQuaymaster}},
+		{"grant + release pairs, 8 connections, 10 held", kindGrants, 10, ours},
+		{"grant + release pairs, 8 connections, 100,000 held", kindGrants, 100_000, ours},
+		{"restart after kill -9, 10 held", kindRestart, 10, ours},
+		{"restart after kill -9, 100,000 held", kindRestart, 100_000, ours},
 	}
 }
 

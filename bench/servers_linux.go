@@ -146,7 +146,7 @@ func (s *server) ready(b brief) error {
 		select {
 		case <-s.exited:
 			return fmt.Errorf("ended at once: %v", s.cmd.ProcessState)
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(time.Millisecond):
 		}
 		if err = answers(b.Server); err == nil {
 			return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ type summary struct {
 	lost         spread // calls
 
 	idleCPU   spread // per cent of a core, where nothing is asked
+	restart   spread // milliseconds, where the server is started again
 	memory    spread // without the journal
 	anonymous spread // of that
 	journal   spread
@@ -32,19 +34,22 @@ type result struct {
 	summaries map[string]summary // by server
 }
 
-// writeTables writes the results as a table for each dialect that has any.
+// writeTables writes the results as a table for each dialect that has any, and one
+// for ports that are given out.
 func writeTables(w io.Writer, results []result) {
+	some := func(of func(kind string) bool) []result {
+		return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return !of(r.kind) })
+	}
 	for _, d := range []endpoint.Dialect{endpoint.ONC, endpoint.DCE} {
-		var some []result
-		for _, r := range results {
-			if dialectOf(r.kind) == d {
-				some = append(some, r)
-			}
-		}
-		if len(some) > 0 {
-			writeTable(w, serversOf(d), some)
+		if rs := some(func(kind string) bool { return !ofGrants(kind) && dialectOf(kind) == d }); len(rs) > 0 {
+			writeTable(w, serversOf(d), rs)
 			fmt.Fprintln(w)
 		}
+	}
+	if rs := some(ofGrants); len(rs) > 0 {
+		fmt.Fprint(w, "Ports that are given out; quaymaster alone, since no other program gives out ports for RPC:\n\n")
+		writeOwnTable(w, rs)
+		fmt.Fprintln(w)
 	}
 }
 
@@ -85,6 +90,21 @@ func writeTable(w io.Writer, servers []string, results []result) {
 	writeAligned(w, rows)
 }
 
+// writeOwnTable writes results that quaymaster alone has.
+func writeOwnTable(w io.Writer, results []result) {
+	rows := [][]string{{"measurement", "figure", titles[serverQuaymaster]}, {"---", "---", "--:"}}
+	for _, r := range results {
+		name := r.name
+		for _, f := range slices.Concat(pairFigures, figures[1:]) {
+			if s := f.of(r.summaries[serverQuaymaster]); s.measured() {
+				rows = append(rows, []string{name, f.name, f.cell(s)})
+				name = ""
+			}
+		}
+	}
+	writeAligned(w, rows)
+}
+
 // A figure is a line of a measurement in the table.
 type figure struct {
 	name   string
@@ -92,8 +112,14 @@ type figure struct {
 	format func(float64) string
 }
 
+// pairFigures are of requests that are two operations each.
+var pairFigures = []figure{
+	{"pairs/s", func(s summary) spread { return s.rate }, whole},
+	{"operations/s", func(s summary) spread { return spread{2 * s.rate.median, 2 * s.rate.low, 2 * s.rate.high} }, whole},
+}
+
 var figures = []figure{
-	{"requests/s", func(s summary) spread { return s.rate }, func(v float64) string { return thousands(int64(v + 0.5)) }},
+	{"requests/s", func(s summary) spread { return s.rate }, whole},
 	{"server CPU, µs", func(s summary) spread { return s.serverCPU }, threeDigits},
 	{"latency p50, µs", func(s summary) spread { return s.p50 }, threeDigits},
 	{"latency p99, µs", func(s summary) spread { return s.p99 }, threeDigits},
@@ -101,6 +127,7 @@ var figures = []figure{
 	{"calls lost", func(s summary) spread { return s.lost }, threeDigits},
 	{"generator CPU, µs", func(s summary) spread { return s.generatorCPU }, threeDigits},
 	{"server CPU, % of a core", func(s summary) spread { return s.idleCPU }, threeDigits},
+	{"until the first answer, ms", func(s summary) spread { return s.restart }, threeDigits},
 	{"memory, MiB", func(s summary) spread { return s.memory }, threeDigits},
 	{"of it anonymous, MiB", func(s summary) spread { return s.anonymous }, threeDigits},
 	{"and pages of the journal, MiB", func(s summary) spread { return s.journal }, threeDigits},
@@ -124,6 +151,8 @@ func ratioCell(a, b spread) string {
 	}
 	return fmt.Sprintf("%.2f×", a.median/b.median)
 }
+
+func whole(v float64) string { return thousands(int64(v + 0.5)) }
 
 // threeDigits prints v with about three significant digits.
 func threeDigits(v float64) string {

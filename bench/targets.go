@@ -102,6 +102,11 @@ var targets = []target{
 			v := m.summary(serverQuaymaster, kindBindMap, 10).longest // with the lost
 			return v.high / 1000, v.measured()
 		}},
+	{text: "grant + release, 100,000 held: at least 10,000 pairs a second", limit: 10_000, decimals: 0, unit: "/s",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindGrants, 100_000).rate
+			return v.median, v.measured()
+		}},
 }
 
 // flatness returns by how many per cent the dearest of the sizes exceeds the
