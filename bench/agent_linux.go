@@ -36,6 +36,7 @@ type brief struct {
 	Path    string // quaymaster's executable
 	Rows    int    // to register
 	Grants  int    // to hold; 0: no ports are given out
+	Restart bool   // it is started again and again: another one's memory is looked at
 }
 
 // contents says what the server has beside it, for people.
@@ -57,7 +58,7 @@ type report struct {
 func (m measurement) brief(server, path string) brief {
 	b := brief{Server: server, Dialect: dialectOf(m.kind), Path: path, Rows: m.rows}
 	if ofGrants(m.kind) {
-		b.Rows, b.Grants = 0, m.rows
+		b.Rows, b.Grants, b.Restart = 0, m.rows, m.kind == kindRestart
 	}
 	return b
 }
