@@ -25,7 +25,7 @@ const (
 
 const (
 	warmUp           = 50 * time.Millisecond
-	registerPatience = 2 * time.Minute // 100,000 rows take quaymaster ten seconds on an idle machine
+	registerPatience = 2 * time.Minute // 100,000 rows or grants take quaymaster ten seconds on an idle machine
 	jobPatience      = max(window, idleWindow) + time.Minute
 )
 

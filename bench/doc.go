@@ -1,8 +1,9 @@
 // Command bench measures mappers side by side: quaymaster with rpcbind as a port
 // mapper of ONC and with Samba as an endpoint mapper of DCE, and beside both a
 // plain Go server that gives the same answer to everybody, as the limit of what
-// Go's sockets give. It prints a Markdown table of each and, below them, which
-// of the project's targets are met.
+// Go's sockets give. What quaymaster alone does, give out ports, is measured without
+// others. It prints a Markdown table of each and, below them, which of the
+// project's targets are met.
 //
 //	go run ./bench
 //

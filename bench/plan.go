@@ -91,7 +91,7 @@ func (m measurement) job() job {
 }
 
 // window is how long one server is kept busy in one round. With three rounds
-// the whole plan takes some four minutes.
+// the whole plan takes under five minutes.
 const window = time.Second
 
 // idleWindow has several of the checks that quaymaster does once a second.

@@ -115,6 +115,7 @@ func TestWriteTargets(t *testing.T) {
 | bind + ept_map, 64 clients: server CPU at most a third of Samba's     |         — | not measured |
 | bind + ept_map, 64 clients: none takes more than 500 ms, none is lost |  501.0 ms | not met      |
 | grant + release, 100,000 held: at least 10,000 pairs a second         |   12000/s | met          |
+| grant + release from 10 to 100,000 held: server CPU within 20 %       |         — | not measured |
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
 		t.Errorf("writeTargets (-want +got):\n%s", diff)

@@ -107,6 +107,8 @@ var targets = []target{
 			v := m.summary(serverQuaymaster, kindGrants, 100_000).rate
 			return v.median, v.measured()
 		}},
+	{text: "grant + release from 10 to 100,000 held: server CPU within 20 %", limit: 20, atMost: true, decimals: 1, unit: " %",
+		figure: flatness(kindGrants, 10, 100_000)},
 }
 
 // flatness returns by how many per cent the dearest of the sizes exceeds the

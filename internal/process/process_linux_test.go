@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quaymaster/quaymaster/internal/process"
 )
 
@@ -59,6 +61,27 @@ func TestProcess(t *testing.T) {
 	}
 	if _, err := process.Open(pid); err == nil {
 		t.Errorf("Open(%d) after its end: want an error", pid)
+	}
+}
+
+// When a process began is asked for unless it is known.
+func TestFromFD(t *testing.T) {
+	p, err := process.Open(int32(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, tt := range []struct{ known, want uint64 }{{0, p.Started}, {7, 7}} {
+		fd, err := unix.PidfdOpen(os.Getpid(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := process.FromFD(p.PID, fd, tt.known)
+		if q.PID != p.PID || q.Started != tt.want || !q.Alive() {
+			t.Errorf("FromFD(%d, %d, %d) = pid %d, started %d, alive %v, want %d alive, started %d",
+				p.PID, fd, tt.known, q.PID, q.Started, q.Alive(), p.PID, tt.want)
+		}
+		q.Close()
 	}
 }
 
