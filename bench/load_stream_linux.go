@@ -56,7 +56,7 @@ func newPairRun(clients int, path string) *streamRun {
 }
 
 // newGrantRun returns so many clients that are given a port over the control
-// socket and give it back, each over its connection, as an agent does that starts servers.
+// socket and give it back, each over its connection, as a program does that starts servers.
 func newGrantRun(clients int, path string) *streamRun {
 	given := make(grants, clients)
 	r := &streamRun{streamLoad: streamLoad{
