@@ -191,6 +191,18 @@ func TestGrantsOfOthers(t *testing.T) {
 	}
 }
 
+// TestGrantsOfOneConnection: what is kept of who connected is right for the next request, too.
+func TestGrantsOfOneConnection(t *testing.T) {
+	r := start(t, &Server{Registry: withPool(t)})
+	c := clientAs(t, 65534, r.path)
+	for i := range 3 {
+		got, err := c.Grant(t.Context(), api.GrantRequest{Dialect: "onc", UDP: true})
+		if err != nil || got.Owner != "nobody" || got.PID != int32(os.Getpid()) {
+			t.Errorf("grant %d = %+v, %v, want one of nobody's", i, got, err)
+		}
+	}
+}
+
 // TestWatchGrants: a watch tells of grants, and of ports that were missing.
 func TestWatchGrants(t *testing.T) {
 	r := start(t, &Server{Registry: withPool(t)})
