@@ -18,6 +18,7 @@ import (
 	"github.com/quaymaster/quaymaster/dynport"
 	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/control"
+	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/portpool"
 	"github.com/quaymaster/quaymaster/internal/registry"
 	"github.com/quaymaster/quaymaster/internal/socktable"
@@ -87,6 +88,9 @@ func registered(t *testing.T, path string) []string {
 }
 
 func TestListen(t *testing.T) {
+	if !nstest.Inside(t) { // where nobody has the ports
+		return
+	}
 	samr := dynport.DCE("12345778-1234-abcd-ef00-0123456789ac", 1, 0)
 	for _, tt := range []struct {
 		name       string
@@ -143,6 +147,9 @@ func TestListen(t *testing.T) {
 
 // TestListenRefused: with an error nothing is registered, given or open.
 func TestListenRefused(t *testing.T) {
+	if !nstest.Inside(t) { // where nobody has the ports
+		return
+	}
 	onc, dce := dynport.ONC(0x20000001, 1), dynport.DCE("12345778-1234-abcd-ef00-0123456789ac", 1, 0)
 	for _, tt := range []struct {
 		name       string
@@ -179,6 +186,9 @@ func TestListenRefused(t *testing.T) {
 
 // TestTakenPort: where somebody is quicker to listen, the next port is tried, and there is an end to it.
 func TestTakenPort(t *testing.T) {
+	if !nstest.Inside(t) { // where nobody has the ports
+		return
+	}
 	path := daemon(t, 5210, 5219, false) // which does not look, so that it gives what is taken
 	for i := range 9 {
 		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", 5210+i))
@@ -206,6 +216,9 @@ func TestTakenPort(t *testing.T) {
 
 // TestClosedWithoutDaemon: that the daemon has ended keeps nobody from closing.
 func TestClosedWithoutDaemon(t *testing.T) {
+	if !nstest.Inside(t) { // where nobody has the ports
+		return
+	}
 	path, stop, err := startDaemon(t.TempDir(), 5200, 5209, true)
 	if err != nil {
 		t.Fatal(err)
