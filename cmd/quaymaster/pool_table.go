@@ -72,6 +72,12 @@ func portUses(p *api.Pool, rows []endpoint.Document, holders map[transportPort]s
 	var uses []portUse
 	for i := range p.Grants {
 		g := &p.Grants[i]
+		if g.TCP == g.UDP { // one use of one number, whichever of the two is registered
+			u := givenUse(g, transportPort{"tcp", g.TCP}, slices.Concat(registered[transportPort{"tcp", g.TCP}], registered[transportPort{"udp", g.UDP}]))
+			u.transports = "tcp udp"
+			uses = append(uses, u)
+			continue
+		}
 		for _, at := range []transportPort{{"tcp", g.TCP}, {"udp", g.UDP}} {
 			if at.port != 0 {
 				uses = append(uses, givenUse(g, at, registered[at]))

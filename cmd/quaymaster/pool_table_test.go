@@ -98,8 +98,7 @@ internet            61000-65535  tcp            0     0  4536
 PORT  TRANSPORT  HELD BY      FOR        STATE       SINCE
 5001  tcp udp    root (1188)  mountd     registered     1h
 5002  tcp        root (1188)  rpc.statd  given          1h
-5003  tcp        root (1188)  status     registered     1h
-5003  udp        root (1188)  rpc.statd  given          1h
+5003  tcp udp    root (1188)  status     registered     1h
 5020  udp        root (1188)  rpc.statd  given          1h
 
 2 pools, 4,557 ports; 3 grants, 0 ports in use by others        (policy: /etc/policy.reg)
