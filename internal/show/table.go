@@ -12,9 +12,20 @@ import (
 // A Column is one column of a [Table].
 type Column struct {
 	Head   string // printed in upper case; may be empty
+	Key    string // its name in CSV; empty: the head, with _ for blanks
 	Right  bool   // align to the right, as numbers are
 	Shrink bool   // may be cut when the terminal is narrow
 }
+
+func (c Column) key() string {
+	if c.Key != "" {
+		return c.Key
+	}
+	return strings.ReplaceAll(strings.ToLower(c.Head), " ", "_")
+}
+
+// none is what an empty cell prints as.
+const none = "—"
 
 // A Table is rows of text under columns, for people. Make one with [NewTable].
 type Table struct {
@@ -36,7 +47,7 @@ func (t *Table) Add(cells ...string) {
 	for i, cell := range cells {
 		row[i] = Clean(cell)
 		if cell == "" {
-			row[i] = "—"
+			row[i] = none
 		}
 	}
 	t.rows = append(t.rows, row)
