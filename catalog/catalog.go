@@ -17,19 +17,32 @@ package catalog
 import (
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"strings"
 	"sync"
+
+	"github.com/quaymaster/quaymaster/internal/config"
 )
 
-//go:embed onc-programs.tsv rpc-interfaces.tsv rpc-fixed-ports.yaml
+//go:embed *.tsv *.yaml
 var files embed.FS
 
 var builtin = sync.OnceValue(func() *Catalog {
 	interfaces := sync.OnceValue(func() []*Interface { return sound(loadInterfaces(files)) })
 	pins := sync.OnceValue(func() *pinFile { return sound(loadPins(files, interfaces())) })
-	return newCatalog(sound(loadPrograms(files)), interfaces, pins)
+	c := newCatalog(sound(loadPrograms(files)), interfaces, pins)
+	c.sources = sync.OnceValue(func() *sourceFile { return sound(decode[sourceFile](files, "sources.yaml")) })
+	c.services = sync.OnceValue(func() *serviceFile {
+		f := sound(decode[serviceFile](files, "services.yaml"))
+		f.resolve()
+		return f
+	})
+	c.tables = sync.OnceValue(func() *tableFile { return sound(loadTables(files)) })
+	c.roles = sync.OnceValue(func() *roleFile { return sound(decode[roleFile](files, "roles.yaml")) })
+	c.systems = sync.OnceValue(func() *systemFile { return sound(decode[systemFile](files, "systems.yaml")) })
+	return c
 })
 
 // sound returns what was read from the built-in files.
@@ -55,6 +68,13 @@ type Catalog struct {
 
 	interfaces func() []*Interface // ascending by UUID and version; nil: none
 	pins       func() *pinFile     // nil: none
+	sources    func() *sourceFile  // nil: none
+	services   func() *serviceFile // nil: none
+	tables     func() *tableFile   // nil: none
+	roles      func() *roleFile    // nil: none
+	systems    func() *systemFile  // nil: none
+
+	overridden []Override
 }
 
 func newCatalog(programs []Program, interfaces func() []*Interface, pins func() *pinFile) *Catalog {
@@ -116,4 +136,17 @@ func (c *Catalog) Programs() iter.Seq[Program] {
 			}
 		}
 	}
+}
+
+// decode reads a file of YAML into a T.
+func decode[T any](fsys fs.FS, name string) (*T, error) {
+	text, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
+	}
+	f := new(T)
+	if _, err := config.Decode(name, text, f); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
