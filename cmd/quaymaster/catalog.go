@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quaymaster/quaymaster/catalog"
+	"github.com/quaymaster/quaymaster/internal/show"
+)
+
+// catalogFlags are the flags of the verbs that answer from the catalog.
+type catalogFlags struct {
+	*globals
+	output  show.Format
+	overlay string
+	systems []string
+	sources bool
+}
+
+func (f *catalogFlags) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.VarP(&f.output, "output", "o", "`format`: table, json, yaml, csv or markdown")
+	flags.StringArrayVar(&f.systems, "os", nil, "`system` of the server, which decides its dynamic ports: windows-server-2022, windows-11, samba, linux; repeatable")
+	flags.BoolVar(&f.sources, "sources", false, "say where each fact was found, and where the sources disagree")
+	flags.StringVar(&f.overlay, "catalog", "", "`folder` with facts of your own, which add to the catalog's or stand in place of them")
+}
+
+// load returns the catalog, with a site's own facts over it. What those stand in place of is
+// said on standard error.
+func (f *catalogFlags) load() (*catalog.Catalog, error) {
+	c := catalog.Builtin()
+	if f.overlay == "" {
+		return c, nil
+	}
+	if info, err := os.Stat(f.overlay); err != nil {
+		return nil, usagef("--catalog: %w", err)
+	} else if !info.IsDir() {
+		return nil, usagef("--catalog %s: it is no folder: name the one that has services.yaml or another file of the catalog", f.overlay)
+	}
+	c, err := c.Overlay(f.overlay, os.DirFS(f.overlay))
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	for _, o := range c.Overridden() {
+		fmt.Fprintln(os.Stderr, "quaymaster: "+show.Clean(o.String()))
+	}
+	return c, nil
+}
+
+// servers returns the systems of --os, none if it was not given.
+func (f *catalogFlags) servers(c *catalog.Catalog) ([]*catalog.OS, error) {
+	var all []*catalog.OS
+	var mistakes []error
+	for _, name := range f.systems {
+		system, err := c.ParseOS(name)
+		if err != nil {
+			mistakes = append(mistakes, usagef("--os: %w", err))
+			continue
+		}
+		all = append(all, system)
+	}
+	return all, errors.Join(mistakes...)
+}
