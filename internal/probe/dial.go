@@ -1,0 +1,152 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+func (p *Prober) timeout() time.Duration { return cmp.Or(p.Timeout, DefaultTimeout) }
+
+// retries returns how often a datagram is sent again.
+func (p *Prober) retries() int {
+	switch {
+	case p.Retries < 0:
+		return 0
+	case p.Retries == 0:
+		return DefaultRetries
+	}
+	return p.Retries
+}
+
+// hostSlots bound the connections to one host.
+type hostSlots struct {
+	slots chan struct{}
+	users int // who has or waits for one
+}
+
+// acquire waits until a connection to the host may be opened; release lets others go on.
+func (p *Prober) acquire(ctx context.Context, host netip.Addr) (release func(), err error) {
+	p.once.Do(func() { p.all = make(chan struct{}, cmp.Or(p.Conns, DefaultConns)) })
+	p.mu.Lock()
+	if p.hosts == nil {
+		p.hosts = map[netip.Addr]*hostSlots{}
+	}
+	h := p.hosts[host]
+	if h == nil {
+		h = &hostSlots{slots: make(chan struct{}, cmp.Or(p.HostConn, DefaultHostConns))}
+		p.hosts[host] = h
+	}
+	h.users++
+	p.mu.Unlock()
+	leave := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if h.users--; h.users == 0 {
+			delete(p.hosts, host)
+		}
+	}
+	// The host's first: who waits for that keeps nobody from other hosts.
+	select {
+	case h.slots <- struct{}{}:
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+	select {
+	case p.all <- struct{}{}:
+	case <-ctx.Done():
+		<-h.slots
+		leave()
+		return nil, ctx.Err()
+	}
+	return func() {
+		<-p.all
+		<-h.slots
+		leave()
+	}, nil
+}
+
+// A conn is a connection within the prober's bounds.
+type conn struct {
+	net.Conn
+	once    sync.Once
+	release func()
+}
+
+// Close closes the connection and lets others be opened.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.release)
+	return err
+}
+
+// dial connects to a port of "tcp" or "udp" within the prober's bounds and time. The
+// error of a connection that did not come about has a [StateOf].
+func (p *Prober) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	release, err := p.acquire(ctx, to.Addr())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	defer cancel()
+	dial := p.Dial
+	if dial == nil {
+		dial = (&net.Dialer{KeepAlive: -1}).DialContext
+	}
+	c, err := dial(ctx, network, to.String())
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &conn{Conn: c, release: release}, nil
+}
+
+// limit gives a connection the prober's time for what comes next, but not longer than
+// the context has; stop ends that the context's end ends it.
+func (p *Prober) limit(ctx context.Context, c net.Conn, timeout time.Duration) (stop func() bool) {
+	deadline := time.Now().Add(timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	c.SetDeadline(deadline)
+	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+}
+
+// maxDatagram is the most bytes of a datagram.
+const maxDatagram = 1 << 16
+
+// exchange sends a datagram and returns the first answer that accept takes, having
+// sent it again when none came in time. The answer is good until the next call with
+// the same buffer, which needs maxDatagram bytes.
+func (p *Prober) exchange(ctx context.Context, c net.Conn, message, buf []byte, accept func(answer []byte) bool) ([]byte, error) {
+	timeout := p.timeout() / time.Duration(1<<(p.retries()+1)-1) // so that all tries together have the prober's time
+	for try := 0; ; try++ {
+		answer, err := p.ask(ctx, c, message, buf, timeout, accept)
+		if err == nil || StateOf(err) != Filtered || try == p.retries() || ctx.Err() != nil {
+			return answer, err
+		}
+		timeout *= 2
+	}
+}
+
+func (p *Prober) ask(ctx context.Context, c net.Conn, message, buf []byte, timeout time.Duration, accept func([]byte) bool) ([]byte, error) {
+	defer p.limit(ctx, c, timeout)()
+	if _, err := c.Write(message); err != nil {
+		return nil, err
+	}
+	const strays = 64 // answers to somebody else's question, before it is a flood
+	for range strays {
+		n, err := c.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		if accept(buf[:n]) {
+			return buf[:n], nil
+		}
+	}
+	return nil, errFlood
+}
