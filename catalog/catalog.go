@@ -1,7 +1,8 @@
-// Package catalog holds what is publicly known about RPC services, as data that
-// people who know ports and no Go can read and correct, and loads it.
+// Package catalog holds what is publicly known about RPC services, the services of
+// Windows and their ports, as data that people who know ports and no Go can read and
+// correct, and loads it.
 //
-// There are three files, which README.md in this folder explains:
+// These are the files, which README.md in this folder explains:
 //
 //   - onc-programs.tsv has the ONC RPC program numbers of RFC 5531 with their
 //     names and usual ports.
@@ -12,36 +13,31 @@
 //     nobody says, and some have no name. Software of others is hardly in it.
 //   - rpc-fixed-ports.yaml has the ways to give services a fixed port instead of a
 //     dynamic one: registry values, commands, settings.
+//   - services.yaml has the services of Windows with the ports each listens on,
+//     ports.tsv the same by port as the vendor's article prints it, and
+//     disagreements.tsv where the two differ.
+//   - roles.yaml has who connects to whom in an Active Directory domain.
+//   - systems.yaml has the operating systems and their dynamic ports.
+//   - sources.yaml has where the last five files have their facts from.
 package catalog
 
 import (
-	"embed"
-	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"strings"
 	"sync"
-
-	"github.com/quaymaster/quaymaster/internal/config"
 )
 
-//go:embed *.tsv *.yaml
-var files embed.FS
-
 var builtin = sync.OnceValue(func() *Catalog {
-	interfaces := sync.OnceValue(func() []*Interface { return sound(loadInterfaces(files)) })
-	pins := sync.OnceValue(func() *pinFile { return sound(loadPins(files, interfaces())) })
-	c := newCatalog(sound(loadPrograms(files)), interfaces, pins)
-	c.sources = sync.OnceValue(func() *sourceFile { return sound(decode[sourceFile](files, "sources.yaml")) })
-	c.services = sync.OnceValue(func() *serviceFile {
-		f := sound(decode[serviceFile](files, "services.yaml"))
-		f.resolve()
-		return f
-	})
-	c.tables = sync.OnceValue(func() *tableFile { return sound(loadTables(files)) })
-	c.roles = sync.OnceValue(func() *roleFile { return sound(decode[roleFile](files, "roles.yaml")) })
-	c.systems = sync.OnceValue(func() *systemFile { return sound(decode[systemFile](files, "systems.yaml")) })
+	tables := func() *build { return &build{layer: layer{fsys: tableFiles}, below: &Catalog{}} }
+	c := newCatalog(sound(tables().readPrograms()))
+	c.interfaces = sync.OnceValue(func() []*Interface { return sound(tables().readInterfaces()) })
+	c.tables = sync.OnceValue(func() *tableFile { return sound(tables().readTables()) })
+	c.pins = generated[pinFile](pinFileName)
+	c.sources = generated[sourceFile](sourceFileName)
+	c.systems = generated[systemFile](systemFileName)
+	c.roles = generated[roleFile](roleFileName)
+	c.services = generated[serviceFile](serviceFileName)
 	return c
 })
 
@@ -66,25 +62,29 @@ type Catalog struct {
 	byNumber map[uint32]int // to an index of programs
 	byName   map[string]int // names and aliases in lower case, to the same
 
-	interfaces func() []*Interface // ascending by UUID and version; nil: none
-	pins       func() *pinFile     // nil: none
-	sources    func() *sourceFile  // nil: none
-	services   func() *serviceFile // nil: none
-	tables     func() *tableFile   // nil: none
-	roles      func() *roleFile    // nil: none
-	systems    func() *systemFile  // nil: none
+	// Nil functions mean that there is nothing.
+	interfaces func() []*Interface // ascending by UUID and version
+	pins       func() *pinFile
+	sources    func() *sourceFile
+	services   func() *serviceFile
+	tables     func() *tableFile
+	roles      func() *roleFile
+	systems    func() *systemFile
+	index      func() portIndex // of the last four
 
 	overridden []Override
+	places     map[string]string // where overlays have what they have: see build
 }
 
-func newCatalog(programs []Program, interfaces func() []*Interface, pins func() *pinFile) *Catalog {
-	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}, interfaces: interfaces, pins: pins}
+func newCatalog(programs []Program) *Catalog {
+	c := &Catalog{programs: programs, byNumber: map[uint32]int{}, byName: map[string]int{}}
 	for i, p := range programs {
 		c.byNumber[p.Number] = i
 		for name := range p.names() {
 			c.byName[strings.ToLower(name)] = i
 		}
 	}
+	c.index = sync.OnceValue(func() portIndex { return newPortIndex(c) })
 	return c
 }
 
@@ -96,13 +96,8 @@ func newCatalog(programs []Program, interfaces func() []*Interface, pins func() 
 // "file:line: column: what is wrong", in YAML "file:line:column: what is wrong";
 // Load then returns no catalog.
 func Load(fsys fs.FS) (*Catalog, error) {
-	programs, errPrograms := loadPrograms(fsys)
-	interfaces, errInterfaces := loadInterfaces(fsys)
-	pins, errPins := loadPins(fsys, interfaces)
-	if err := errors.Join(errPrograms, errInterfaces, errPins); err != nil {
-		return nil, err
-	}
-	return newCatalog(programs, func() []*Interface { return interfaces }, func() *pinFile { return pins }), nil
+	b := &build{layer: layer{fsys: fsys}, below: &Catalog{}}
+	return b.catalog()
 }
 
 // Program returns the program with the given number, or false if the catalog
@@ -136,17 +131,4 @@ func (c *Catalog) Programs() iter.Seq[Program] {
 			}
 		}
 	}
-}
-
-// decode reads a file of YAML into a T.
-func decode[T any](fsys fs.FS, name string) (*T, error) {
-	text, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
-	}
-	f := new(T)
-	if _, err := config.Decode(name, text, f); err != nil {
-		return nil, err
-	}
-	return f, nil
 }

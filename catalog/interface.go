@@ -3,7 +3,7 @@ package catalog
 import (
 	"bytes"
 	"cmp"
-	"io/fs"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -193,15 +193,18 @@ func (c *Catalog) nearest(uuid ndr.UUID, major, minor uint16) *Interface {
 	return best
 }
 
-// loadInterfaces returns the interfaces of rpc-interfaces.tsv in ascending order
-// of UUID and version.
-func loadInterfaces(fsys fs.FS) ([]*Interface, error) {
-	t, err := readTable(fsys, "rpc-interfaces.tsv", []string{
+// readInterfaces reads rpc-interfaces.tsv, and returns the interfaces of all layers in
+// ascending order of UUID and version.
+func (b *build) readInterfaces() ([]*Interface, error) {
+	t, err := b.table("rpc-interfaces.tsv", []string{
 		"uuid", "version", "doc", "name", "aliases", "service", "module", "kind",
 		"transports", "transport_basis", "n_sources", "sources", "status", "note",
 	})
 	if err != nil {
 		return nil, err
+	}
+	if b.site && len(t.rows) == 0 && len(t.mistakes) == 0 {
+		return b.below.allInterfaces(), nil // not sorted again, as they are many
 	}
 	type key struct {
 		uuid    ndr.UUID
@@ -218,8 +221,20 @@ func loadInterfaces(fsys fs.FS) ([]*Interface, error) {
 		lineOf[k] = r.line
 		interfaces = append(interfaces, is)
 	}
-	slices.SortFunc(interfaces, (*Interface).compare)
-	return interfaces, t.err()
+	if err := t.err(); err != nil {
+		return nil, err
+	}
+	merged := merge(b, "interface", b.below.allInterfaces(), interfaces, func(is **Interface) string { return (*is).key() }, t.place)
+	slices.SortFunc(merged, (*Interface).compare)
+	return merged, nil
+}
+
+// key returns the UUID and version of is: 338cd001-2244-31f1-aaaa-900038001003 1.0.
+func (is *Interface) key() string {
+	if is.VersionUnknown {
+		return is.UUID.String() + " ?"
+	}
+	return fmt.Sprintf("%s %d.%d", is.UUID, is.Major, is.Minor)
 }
 
 // rpcInterface returns what r says, having noted what is wrong with it.

@@ -1,8 +1,15 @@
 package catalog
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
+	"path"
 	"slices"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/internal/config"
 )
 
 // An Override is an entry of an overlay that stands in place of another.
@@ -22,16 +29,49 @@ func (o Override) String() string { return o.What + ": " + o.Where + " instead o
 // added. The name is that of the folder, which messages begin with; fsys is not
 // used afterwards.
 //
-// Mistakes are reported as by [Load], among them that files lie there that are none
-// of the catalog's.
+// Mistakes are reported as by [Load], among them TSV and YAML files that are none of
+// the catalog's.
 func (c *Catalog) Overlay(name string, fsys fs.FS) (*Catalog, error) {
-	return c, nil
+	b := &build{layer: layer{fsys: fsys, name: name, site: true}, below: c, places: maps.Clone(c.places)}
+	if b.places == nil {
+		b.places = map[string]string{}
+	}
+	errNames := b.checkFileNames()
+	over, err := b.catalog()
+	if err := errors.Join(errNames, err); err != nil {
+		return nil, err
+	}
+	return over, nil
 }
 
 // Overridden returns what overlays replaced, in the order of the files. The slice is
 // the caller's.
 func (c *Catalog) Overridden() []Override { return slices.Clone(c.overridden) }
 
-// Nearest returns up to n names of services that name may be a misspelling of, the
-// most likely first.
-func (c *Catalog) Nearest(name string, n int) []string { return nil }
+// fileNames are the files of a catalog.
+var fileNames = []string{
+	"onc-programs.tsv", "rpc-interfaces.tsv", pinFileName, serviceFileName, "ports.tsv", "disagreements.tsv", roleFileName, systemFileName, sourceFileName,
+}
+
+// checkFileNames returns which files look as if they were meant, and are not read.
+func (l layer) checkFileNames() error {
+	files, err := fs.ReadDir(l.fsys, ".")
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	var errs []error
+	for _, f := range files {
+		name := f.Name()
+		ext := strings.ToLower(path.Ext(name))
+		if slices.Contains(fileNames, name) || ext != ".tsv" && ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		near, ok := config.Suggest(name, fileNames)
+		hint := "known are " + strings.Join(fileNames, ", ")
+		if ok {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		errs = append(errs, fmt.Errorf("%s: not a file of the catalog; %s", l.path(name), hint))
+	}
+	return errors.Join(errs...)
+}

@@ -1,16 +1,12 @@
 package catalog
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/portset"
 )
 
@@ -165,32 +161,35 @@ var pinMethods = map[string]func(*Pin) bool{
 	"config":           func(p *Pin) bool { return p.File != "" || p.Tool != "" || len(p.Notes) > 0 },
 }
 
-var pinID = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
-// loadPins returns what rpc-fixed-ports.yaml says. The interfaces are those that it
-// can name; none is refused if they are nil, as they could not be read then.
-func loadPins(fsys fs.FS, interfaces []*Interface) (*pinFile, error) {
-	text, err := fs.ReadFile(fsys, pinFileName)
-	if err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
-	}
-	var f pinFile
-	at, err := config.Decode(pinFileName, text, &f)
+// readPins reads rpc-fixed-ports.yaml, and returns the pins of all layers. The interfaces
+// are those that it can name; none is refused if they are nil, as they could not be
+// read then.
+func (b *build) readPins(interfaces []*Interface) (*pinFile, error) {
+	f, at, err := readYAML[pinFile](b.layer, pinFileName)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.check(at, interfaces); err != nil {
-		return nil, err
+	below, r := b.below.pinFile(), &report{at: at}
+	m := &pinFile{
+		Advice:  slices.Concat(below.Advice, f.Advice),
+		Example: below.Example,
+		Entries: merge(b, "pin", below.Entries, f.Entries, func(p *Pin) string { return p.ID }, r.placeIn("entries")),
 	}
-	return &f, nil
+	if at.Has("$.example_set") {
+		m.Example = f.Example
+	}
+	b.pinIDs = newNames("pin")
+	for i := range m.Entries {
+		b.pinIDs.add(m.Entries[i].ID)
+	}
+	if len(f.Entries) > 0 || at.Has("$.example_set") {
+		f.check(r, b.pinIDs, interfaces)
+	}
+	return m, r.err()
 }
 
-// check returns what is wrong with f, which at knows the places of.
-func (f *pinFile) check(at *config.File, interfaces []*Interface) error {
-	var errs []error
-	mistake := func(path, format string, args ...any) {
-		errs = append(errs, at.Mistake(path, format, args...))
-	}
+// check notes what is wrong with f.
+func (f *pinFile) check(r *report, ids *names, interfaces []*Interface) {
 	known := map[string]bool{}
 	for _, i := range interfaces {
 		for _, name := range append(slices.Clone(i.Aliases), i.Name) {
@@ -200,40 +199,33 @@ func (f *pinFile) check(at *config.File, interfaces []*Interface) error {
 	seen := map[string]bool{}
 	for i := range f.Entries {
 		p, path := &f.Entries[i], fmt.Sprintf("$.entries[%d]", i)
-		switch {
-		case !pinID.MatchString(p.ID):
-			mistake(path+".id", "id %q: want a word such as exchange-2010-ab: lower case, digits, '-'", p.ID)
-		case seen[p.ID]:
-			mistake(path+".id", "id %q is there twice: make one entry of the two", p.ID)
-		}
-		seen[p.ID] = true
+		r.id(path+".id", p.ID, seen)
 		if p.Service == "" || p.Restart == "" || p.Confidence == "" || len(p.Sources) == 0 {
-			mistake(path, "%s: every entry has service, restart, sources and confidence", p.ID)
+			r.mistake(path, "%s: every entry has service, restart, sources and confidence", p.ID)
 		}
 		if complete, ok := pinMethods[p.Method]; !ok {
-			mistake(path+".method", "method %q: want one of %q", p.Method, slices.Sorted(maps.Keys(pinMethods)))
+			r.mistake(path+".method", "method %q: want one of %q", p.Method, slices.Sorted(maps.Keys(pinMethods)))
 		} else if !complete(p) {
-			mistake(path, "%s: method %q does not say where: key with values, command, setting, file or tool", p.ID, p.Method)
+			r.mistake(path, "%s: method %q does not say where: key with values, command, setting, file or tool", p.ID, p.Method)
 		}
 		if p.RPC != "" && p.RPC != "onc" && p.RPC != "none" {
-			mistake(path+".rpc", "rpc %q: want onc or none, or leave it out for DCE/RPC", p.RPC)
+			r.mistake(path+".rpc", "rpc %q: want onc or none, or leave it out for DCE/RPC", p.RPC)
 		}
 		if p.UsualPorts.IsEmpty() != (p.UsualBasis == "") {
-			mistake(path, "%s: usual_ports and usual_basis go together", p.ID)
+			r.mistake(path, "%s: usual_ports and usual_basis go together", p.ID)
 		}
 		for j, name := range p.Interfaces {
 			if interfaces != nil && !known[strings.ToLower(name)] {
-				mistake(fmt.Sprintf("%s.interfaces[%d]", path, j), "interface %q is not in rpc-interfaces.tsv", name)
+				r.mistake(fmt.Sprintf("%s.interfaces[%d]", path, j), "interface %q is not in rpc-interfaces.tsv", name)
 			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.Example.Ports)) {
-		if !seen[id] {
-			mistake("$.example_set.ports."+id, "no entry has the id %q", id)
+		if !ids.set[id] {
+			r.mistake("$.example_set.ports."+id, "no entry has the id %q", id)
 		}
 	}
 	if len(f.Example.Ports) > 0 && f.Example.Source == "" {
-		mistake("$.example_set", "example_set needs a source")
+		r.mistake("$.example_set", "example_set needs a source")
 	}
-	return errors.Join(errs...)
 }

@@ -2,8 +2,10 @@ package catalog
 
 import (
 	"errors"
-	"io/fs"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // A PortRow is a row of the table by port that ends the article, "Ports and
@@ -33,7 +35,7 @@ const (
 
 // PortRows returns the table by port in the order of the article. The slice is the
 // caller's.
-func (c *Catalog) PortRows() []*PortRow { return slices.Clone(c.tableFile().rows) }
+func (c *Catalog) PortRows() []*PortRow { return pointers(c.tableFile().rows) }
 
 // A Disagreement is a place where the article contradicts itself, or one of its
 // revisions another: a row of disagreements.tsv.
@@ -64,7 +66,7 @@ const (
 // the file, or all if it is empty. The slice is the caller's.
 func (c *Catalog) Disagreements(service string) []*Disagreement {
 	var found []*Disagreement
-	for _, d := range c.tableFile().disagreements {
+	for _, d := range pointers(c.tableFile().disagreements) {
 		if service == "" || slices.Contains(d.Services, service) {
 			found = append(found, d)
 		}
@@ -74,8 +76,8 @@ func (c *Catalog) Disagreements(service string) []*Disagreement {
 
 // tableFile is all of ports.tsv and disagreements.tsv.
 type tableFile struct {
-	rows          []*PortRow
-	disagreements []*Disagreement
+	rows          []PortRow
+	disagreements []Disagreement
 }
 
 func (c *Catalog) tableFile() *tableFile {
@@ -85,33 +87,37 @@ func (c *Catalog) tableFile() *tableFile {
 	return c.tables()
 }
 
-// loadTables returns what ports.tsv and disagreements.tsv say.
-func loadTables(fsys fs.FS) (*tableFile, error) {
-	rows, err := readTable(fsys, "ports.tsv", []string{
+// readTables reads ports.tsv and disagreements.tsv, and returns the rows of all layers.
+func (b *build) readTables() (*tableFile, error) {
+	rows, errRows := b.portRows()
+	disagreements, errDisagreements := b.disagreements()
+	return &tableFile{rows, disagreements}, errors.Join(errRows, errDisagreements)
+}
+
+func (b *build) portRows() ([]PortRow, error) {
+	t, err := b.table("ports.tsv", []string{
 		"seq", "ports", "protocol", "app", "printed_service", "service", "in_section", "sources", "remark",
 	})
 	if err != nil {
 		return nil, err
 	}
-	disagreements, err := readTable(fsys, "disagreements.tsv", []string{
-		"kind", "services", "ports", "protocols", "section_says", "table_says", "suggestion", "sources",
-	})
-	if err != nil {
-		return nil, err
+	var rows []PortRow
+	lineOf := map[uint32]int{}
+	for _, r := range t.rows {
+		p := b.portRow(r)
+		if line, taken := lineOf[p.Seq]; taken {
+			r.mistake("seq", "%d is on line %d too: number the rows as the article has them", p.Seq, line)
+		}
+		lineOf[p.Seq] = r.line
+		rows = append(rows, p)
 	}
-	f := &tableFile{}
-	for _, r := range rows.rows {
-		f.rows = append(f.rows, r.portRow())
-	}
-	for _, r := range disagreements.rows {
-		f.disagreements = append(f.disagreements, r.disagreement())
-	}
-	return f, errors.Join(rows.err(), disagreements.err())
+	key := func(p *PortRow) string { return strconv.FormatUint(uint64(p.Seq), 10) }
+	return merge(b, "row", b.below.tableFile().rows, rows, key, t.place), t.err()
 }
 
 // portRow returns what r says, having noted what is wrong with it.
-func (r row) portRow() *PortRow {
-	return &PortRow{
+func (b *build) portRow(r row) PortRow {
+	p := PortRow{
 		Seq:            r.number("seq", r.text("seq")),
 		Ports:          r.ports(),
 		Protocol:       r.protocol("protocol", r.text("protocol")),
@@ -119,34 +125,85 @@ func (r row) portRow() *PortRow {
 		PrintedService: r.text("printed_service"),
 		Service:        r.text("service"),
 		InSection:      InSection(r.text("in_section")),
-		Sources:        r.list("sources", "+"),
+		Sources:        r.sourceIDs(b.sourceIDs),
 		Remark:         r.text("remark"),
 	}
+	if p.Service != "" {
+		r.refer("service", b.serviceIDs, p.Service)
+	}
+	if p.App == "" || p.PrintedService == "" {
+		r.mistake("app", "every row has app and printed_service")
+	}
+	if p.Ports.IsNone() == p.Protocol.HasPorts() {
+		r.mistake("ports", "%s: tcp and udp have ports, other protocols none", p.Ports)
+	}
+	switch p.InSection {
+	case InSectionYes, InSectionNo, InSectionNone:
+	case "":
+		if p.Service != "" {
+			r.mistake("in_section", "want yes, no or no-section; - is for rows without a service")
+		}
+	default:
+		r.mistake("in_section", "%q: want yes, no, no-section or -", p.InSection)
+	}
+	return p
+}
+
+func (b *build) disagreements() ([]Disagreement, error) {
+	t, err := b.table("disagreements.tsv", []string{
+		"kind", "services", "ports", "protocols", "section_says", "table_says", "suggestion", "sources",
+	})
+	if err != nil {
+		return nil, err
+	}
+	var disagreements []Disagreement
+	lineOf := map[string]int{}
+	for _, r := range t.rows {
+		d := b.disagreement(r)
+		if line, taken := lineOf[d.key()]; taken {
+			r.mistake("kind", "%s is on line %d too: make one row of the two", d.key(), line)
+		}
+		lineOf[d.key()] = r.line
+		disagreements = append(disagreements, d)
+	}
+	return merge(b, "disagreement", b.below.tableFile().disagreements, disagreements, (*Disagreement).key, t.place), t.err()
+}
+
+// key returns what d is about: section-only cluster 445 tcp.
+func (d *Disagreement) key() string {
+	return fmt.Sprint(d.Kind, " ", strings.Join(d.Services, ","), " ", d.Ports, " ", d.Protocols)
 }
 
 // disagreement returns what r says, having noted what is wrong with it.
-func (r row) disagreement() *Disagreement {
-	d := &Disagreement{
+func (b *build) disagreement(r row) Disagreement {
+	d := Disagreement{
 		Kind:       DisagreementKind(r.text("kind")),
 		Services:   r.list("services", ","),
-		Ports:      r.ports(),
 		Section:    r.text("section_says"),
 		Table:      r.text("table_says"),
 		Suggestion: r.text("suggestion"),
-		Sources:    r.list("sources", "+"),
+		Sources:    r.sourceIDs(b.sourceIDs),
+	}
+	if r.text("ports") != "" {
+		d.Ports = r.ports()
 	}
 	for _, name := range r.list("protocols", ",") {
 		d.Protocols = append(d.Protocols, r.protocol("protocols", name))
+	}
+	r.refer("services", b.serviceIDs, d.Services...)
+	switch d.Kind {
+	case ReverseOnly, SectionOnly, Value, Label, Revision, MissingSection:
+	default:
+		r.mistake("kind", "%q: want reverse-only, section-only, value, label, revision or missing-section", d.Kind)
+	}
+	if d.Section == "" || d.Table == "" || d.Suggestion == "" {
+		r.mistake("suggestion", "every row has section_says, table_says and suggestion")
 	}
 	return d
 }
 
 func (r row) ports() Ports {
-	text := r.text("ports")
-	if text == "" {
-		return Ports{}
-	}
-	p, err := ParsePorts(text)
+	p, err := ParsePorts(r.text("ports"))
 	if err != nil {
 		r.mistake("ports", "%w", err)
 	}

@@ -3,9 +3,9 @@ package catalog
 import (
 	"cmp"
 	"fmt"
-	"io/fs"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/quaymaster/quaymaster/portset"
@@ -37,10 +37,10 @@ func (p Program) clone() Program {
 	return p
 }
 
-// loadPrograms returns the programs of onc-programs.tsv in ascending order of
-// their numbers.
-func loadPrograms(fsys fs.FS) ([]Program, error) {
-	t, err := readTable(fsys, "onc-programs.tsv", []string{
+// readPrograms reads onc-programs.tsv, and returns the programs of all layers in
+// ascending order of their numbers.
+func (b *build) readPrograms() ([]Program, error) {
+	t, err := b.table("onc-programs.tsv", []string{
 		"program", "hex", "name", "aliases", "versions", "transports", "usual_port", "block", "n_sources", "sources", "note",
 	})
 	if err != nil {
@@ -63,8 +63,23 @@ func loadPrograms(fsys fs.FS) ([]Program, error) {
 		}
 		programs = append(programs, p)
 	}
-	slices.SortFunc(programs, func(a, b Program) int { return cmp.Compare(a.Number, b.Number) })
-	return programs, t.err()
+	for i, r := range t.rows {
+		for name := range programs[i].names() {
+			if p, ok := b.below.ProgramByName(name); ok && lineOfNumber[p.Number] == 0 {
+				r.mistake("name", "%q is a name of program %d too: each belongs to one program", name, p.Number)
+			}
+		}
+	}
+	if err := t.err(); err != nil {
+		return nil, err
+	}
+	merged := merge(b, "program", b.below.programs, programs, func(p *Program) string { return strconv.FormatUint(uint64(p.Number), 10) }, t.place)
+	slices.SortFunc(merged, func(a, b Program) int { return cmp.Compare(a.Number, b.Number) })
+	b.programNames = newNames("program")
+	for _, p := range merged {
+		b.programNames.add(p.Name)
+	}
+	return merged, nil
 }
 
 // program returns what r says, having noted what is wrong with it.

@@ -1,6 +1,9 @@
 package catalog
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // A Role is what a host is to others in an Active Directory domain.
 type Role struct {
@@ -37,25 +40,22 @@ type IsolatedNetwork struct {
 	Sources         []string `yaml:"sources"`
 }
 
+const roleFileName = "roles.yaml"
+
 // roleFile is all of roles.yaml.
 type roleFile struct {
-	Roles    []*Role         `yaml:"roles"`
+	Roles    []Role          `yaml:"roles"`
 	Rules    []string        `yaml:"rules"`
 	Isolated IsolatedNetwork `yaml:"isolated_network"`
-	Flows    []*Flow         `yaml:"flows"`
+	Flows    []Flow          `yaml:"flows"`
 }
 
 // Roles returns all roles in the order of the file. The slice is the caller's.
-func (c *Catalog) Roles() []*Role { return slices.Clone(c.roleFile().Roles) }
+func (c *Catalog) Roles() []*Role { return pointers(c.roleFile().Roles) }
 
 // Role returns the role with the given ID, or false if there is none.
 func (c *Catalog) Role(id string) (*Role, bool) {
-	for _, r := range c.roleFile().Roles {
-		if r.ID == id {
-			return r, true
-		}
-	}
-	return nil, false
+	return find(c.roleFile().Roles, func(r *Role) bool { return r.ID == id })
 }
 
 // Flows returns the flows from one role to another, by their IDs, in the order of the
@@ -63,7 +63,7 @@ func (c *Catalog) Role(id string) (*Role, bool) {
 // as the file has them: see Mirror. The slice is the caller's.
 func (c *Catalog) Flows(from, to string) []*Flow {
 	var found []*Flow
-	for _, f := range c.roleFile().Flows {
+	for _, f := range pointers(c.roleFile().Flows) {
 		if (from == "" || f.From == from) && (to == "" || f.To == to) {
 			found = append(found, f)
 		}
@@ -83,4 +83,57 @@ func (c *Catalog) roleFile() *roleFile {
 		return &roleFile{}
 	}
 	return c.roles()
+}
+
+// readRoles reads roles.yaml, and returns the roles and flows of all layers.
+func (b *build) readRoles() (*roleFile, error) {
+	f, at, err := readYAML[roleFile](b.layer, roleFileName)
+	if err != nil {
+		return nil, err
+	}
+	below, r := b.below.roleFile(), &report{at: at}
+	m := &roleFile{
+		Roles:    merge(b, "role", below.Roles, f.Roles, func(role *Role) string { return role.ID }, r.placeIn("roles")),
+		Rules:    slices.Concat(below.Rules, f.Rules),
+		Isolated: below.Isolated,
+		Flows:    merge(b, "flow", below.Flows, f.Flows, func(flow *Flow) string { return flow.ID }, r.placeIn("flows")),
+	}
+	if at.Has("$.isolated_network") {
+		m.Isolated = f.Isolated
+		b.replaces("isolated_network", r)
+		r.sources("$.isolated_network", b.sourceIDs, f.Isolated.Sources)
+	}
+	f.check(r, m, b)
+	return m, r.err()
+}
+
+// check notes what is wrong with f, of which m is made.
+func (f *roleFile) check(r *report, m *roleFile, b *build) {
+	roles, seen := newNames("role"), map[string]bool{}
+	for _, role := range m.Roles {
+		roles.add(role.ID)
+	}
+	for i, role := range f.Roles {
+		path := fmt.Sprintf("$.roles[%d]", i)
+		r.id(path+".id", role.ID, seen)
+		if role.Description == "" {
+			r.mistake(path, "%s: every role has a description", role.ID)
+		}
+	}
+	clear(seen)
+	for i, flow := range f.Flows {
+		path := fmt.Sprintf("$.flows[%d]", i)
+		r.id(path+".id", flow.ID, seen)
+		r.sources(path, b.sourceIDs, flow.Sources)
+		r.one(path+".from", roles, flow.From)
+		r.one(path+".to", roles, flow.To)
+		r.one(path+".generation", b.generationIDs, flow.Generation)
+		r.one(path+".service", b.serviceIDs, flow.Service)
+		r.refer(path+".pins", b.pinIDs, flow.Pins...)
+		if flow.Relationship == "" || flow.From == "" || flow.To == "" || flow.App == "" || flow.Generation == "" {
+			r.mistake(path, "%s: every flow has relationship, from, to, app and generation", flow.ID)
+		}
+		word(r, path+".need", "need", flow.Need, needs...)
+		r.ports(path, flow.Protocol, flow.Ports)
+	}
 }

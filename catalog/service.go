@@ -1,9 +1,6 @@
 package catalog
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // A Service is what is known of one service of Windows and the ports it needs: an
 // entry of services.yaml. What does not apply is empty.
@@ -89,6 +86,8 @@ type FixedPort struct {
 	Note string `yaml:"note"` // a remark; often empty
 }
 
+var needs = []Need{Required, Conditional, Optional, OneOf, Recommended, LegacyNeed}
+
 // A NeedMeaning is what a [Need] means, in words.
 type NeedMeaning struct {
 	Need    Need   `yaml:"need"`
@@ -108,26 +107,13 @@ type Dependence struct {
 	Condition string `yaml:"condition"` // when; empty is always
 }
 
-// serviceFile is all of services.yaml.
-type serviceFile struct {
-	Needs     []NeedMeaning     `yaml:"needs"`
-	Footnotes map[string]string `yaml:"footnotes"`
-	Directory Directory         `yaml:"directory"`
-	Services  []*Service        `yaml:"services"`
-}
-
 // Services returns all services in the order of the files. The slice is the
 // caller's.
-func (c *Catalog) Services() []*Service { return slices.Clone(c.serviceFile().Services) }
+func (c *Catalog) Services() []*Service { return pointers(c.serviceFile().Services) }
 
 // Service returns the service with the given ID, or false if there is none.
 func (c *Catalog) Service(id string) (*Service, bool) {
-	for _, s := range c.serviceFile().Services {
-		if s.ID == id {
-			return s, true
-		}
-	}
-	return nil, false
+	return find(c.serviceFile().Services, func(s *Service) bool { return s.ID == id })
 }
 
 // Groups returns the groups of all services in ascending order.
@@ -157,37 +143,3 @@ func (c *Catalog) Footnotes() map[string]string { return c.serviceFile().Footnot
 // Directory returns how Active Directory and the services depend on each other. It
 // belongs to the catalog.
 func (c *Catalog) Directory() *Directory { return &c.serviceFile().Directory }
-
-func (c *Catalog) serviceFile() *serviceFile {
-	if c.services == nil {
-		return &serviceFile{}
-	}
-	return c.services()
-}
-
-// resolve fills in what the file says elsewhere.
-func (f *serviceFile) resolve() {
-	for _, s := range f.Services {
-		for i := range s.Ports {
-			p := &s.Ports[i]
-			p.Notes = nil
-			for _, id := range p.NoteIDs {
-				p.Notes = append(p.Notes, f.Footnotes[id])
-			}
-		}
-	}
-}
-
-// ServicesByName returns the services that people mean by name, best first, or
-// none. It is forgiving: upper and lower case are the same to it, and it looks for
-// the first of these that any service has: the ID; a name, an alias or the name of a
-// system service; an ONC RPC program, by number or name, or a DCE/RPC interface, by
-// UUID or name, that the service serves; and what only one service begins with.
-// There are several where services share a name, as TermService.
-func (c *Catalog) ServicesByName(name string) []*Service {
-	name = strings.ToLower(strings.TrimSpace(name))
-	if s, ok := c.Service(name); ok {
-		return []*Service{s}
-	}
-	return nil
-}

@@ -1,5 +1,10 @@
 package catalog
 
+import (
+	"fmt"
+	"regexp"
+)
+
 // A Source is where facts were found: an entry of sources.yaml.
 type Source struct {
 	ID       string `yaml:"id"` // kb832017-2023; unique
@@ -8,19 +13,19 @@ type Source struct {
 	Note     string `yaml:"note"`     // often empty
 }
 
+const sourceFileName = "sources.yaml"
+
 // sourceFile is all of sources.yaml.
 type sourceFile struct {
-	Sources []*Source `yaml:"sources"`
+	Sources []Source `yaml:"sources"`
 }
+
+// Sources returns all sources in the order of the files. The slice is the caller's.
+func (c *Catalog) Sources() []*Source { return pointers(c.sourceFile().Sources) }
 
 // Source returns the source with the given ID, or false if there is none.
 func (c *Catalog) Source(id string) (*Source, bool) {
-	for _, s := range c.sourceFile().Sources {
-		if s.ID == id {
-			return s, true
-		}
-	}
-	return nil, false
+	return find(c.sourceFile().Sources, func(s *Source) bool { return s.ID == id })
 }
 
 func (c *Catalog) sourceFile() *sourceFile {
@@ -28,4 +33,46 @@ func (c *Catalog) sourceFile() *sourceFile {
 		return &sourceFile{}
 	}
 	return c.sources()
+}
+
+// readSources reads sources.yaml, and returns the sources of all layers.
+func (b *build) readSources() (*sourceFile, error) {
+	f, at, err := readYAML[sourceFile](b.layer, sourceFileName)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{at: at}
+	m := &sourceFile{merge(b, "source", b.below.sourceFile().Sources, f.Sources, func(s *Source) string { return s.ID }, r.placeIn("sources"))}
+	b.sourceIDs = newNames("source")
+	b.revisions = newNames("revision")
+	for _, s := range m.Sources {
+		b.sourceIDs.add(s.ID)
+		b.revisions.add(s.month())
+	}
+	f.check(r)
+	return m, r.err()
+}
+
+var isDate = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
+
+func (f *sourceFile) check(r *report) {
+	seen := map[string]bool{}
+	for i, s := range f.Sources {
+		path := fmt.Sprintf("$.sources[%d]", i)
+		r.id(path+".id", s.ID, seen)
+		if s.Title == "" {
+			r.mistake(path, "%s: every source has a title", s.ID)
+		}
+		if s.Revision != "" && !isDate.MatchString(s.Revision) {
+			r.mistake(path+".revision", "revision %q: want a date such as 2023-12-26", s.Revision)
+		}
+	}
+}
+
+// month returns the revision of s as other files name it: 2023-12.
+func (s *Source) month() string {
+	if len(s.Revision) < len("2023-12") {
+		return ""
+	}
+	return s.Revision[:len("2023-12")]
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/portset"
 )
 
@@ -43,37 +44,54 @@ type OS struct {
 	Confidence string   `yaml:"confidence"` // empty where the sources say it
 }
 
+const systemFileName = "systems.yaml"
+
 // systemFile is all of systems.yaml.
 type systemFile struct {
-	Generations []*Generation   `yaml:"generations"`
-	Ranges      []*DynamicRange `yaml:"ranges"`
-	Systems     []*OS           `yaml:"systems"`
+	Generations []Generation   `yaml:"generations"`
+	Ranges      []DynamicRange `yaml:"ranges"`
+	Systems     []OS           `yaml:"systems"`
 }
 
 // Generations returns all generations in the order of the file. The slice is the
 // caller's.
-func (c *Catalog) Generations() []*Generation { return slices.Clone(c.systemFile().Generations) }
+func (c *Catalog) Generations() []*Generation { return pointers(c.systemFile().Generations) }
 
 // DynamicRanges returns all ranges in the order of the file. The slice is the
 // caller's.
-func (c *Catalog) DynamicRanges() []*DynamicRange { return slices.Clone(c.systemFile().Ranges) }
+func (c *Catalog) DynamicRanges() []*DynamicRange { return pointers(c.systemFile().Ranges) }
 
 // Systems returns all operating systems in the order of the file. The slice is the
 // caller's.
-func (c *Catalog) Systems() []*OS { return slices.Clone(c.systemFile().Systems) }
+func (c *Catalog) Systems() []*OS { return pointers(c.systemFile().Systems) }
 
 // ParseOS returns the system with the given ID, name or alias, in upper or lower
 // case: windows-server-2008-r2, 2008r2, win11. The error of an unknown one names the
 // nearest.
 func (c *Catalog) ParseOS(name string) (*OS, error) {
-	for _, os := range c.systemFile().Systems {
-		for _, n := range append([]string{os.ID, os.Name}, os.Aliases...) {
+	var known []string
+	for _, os := range c.Systems() {
+		for _, n := range os.names() {
 			if strings.EqualFold(n, name) {
 				return os, nil
 			}
+			known = append(known, n)
 		}
 	}
-	return nil, fmt.Errorf("unknown system %q", name)
+	if near, ok := config.Suggest(name, known); ok {
+		return nil, fmt.Errorf("unknown system %q; did you mean %q?", name, near)
+	}
+	return nil, fmt.Errorf("unknown system %q; known are %s", name, strings.Join(c.osIDs(), ", "))
+}
+
+func (os *OS) names() []string { return append([]string{os.ID, os.Name}, os.Aliases...) }
+
+func (c *Catalog) osIDs() []string {
+	var ids []string
+	for _, os := range c.Systems() {
+		ids = append(ids, os.ID)
+	}
+	return ids
 }
 
 // DynamicPorts are what servers of some systems may listen on without a pin.
@@ -87,7 +105,7 @@ type DynamicPorts struct {
 // front of servers with all of them has to let through.
 func (c *Catalog) DynamicPorts(systems ...*OS) DynamicPorts {
 	var d DynamicPorts
-	for _, r := range c.systemFile().Ranges {
+	for _, r := range c.DynamicRanges() {
 		switch {
 		case r.Product == "" && slices.ContainsFunc(systems, func(os *OS) bool { return os.Range == r.ID }):
 			d.Ranges = append(d.Ranges, r)
@@ -104,4 +122,73 @@ func (c *Catalog) systemFile() *systemFile {
 		return &systemFile{}
 	}
 	return c.systems()
+}
+
+// readSystems reads systems.yaml, and returns the systems of all layers.
+func (b *build) readSystems() (*systemFile, error) {
+	f, at, err := readYAML[systemFile](b.layer, systemFileName)
+	if err != nil {
+		return nil, err
+	}
+	below, r := b.below.systemFile(), &report{at: at}
+	m := &systemFile{
+		Generations: merge(b, "generation", below.Generations, f.Generations, func(g *Generation) string { return g.ID }, r.placeIn("generations")),
+		Ranges:      merge(b, "range", below.Ranges, f.Ranges, func(d *DynamicRange) string { return d.ID }, r.placeIn("ranges")),
+		Systems:     merge(b, "system", below.Systems, f.Systems, func(os *OS) string { return os.ID }, r.placeIn("systems")),
+	}
+	b.generationIDs = newNames("generation")
+	for _, g := range m.Generations {
+		b.generationIDs.add(g.ID)
+	}
+	f.check(r, m, b)
+	return m, r.err()
+}
+
+// check notes what is wrong with f, of which m is made.
+func (f *systemFile) check(r *report, m *systemFile, b *build) {
+	ranges, systems := newNames("range"), newNames("system")
+	for _, d := range m.Ranges {
+		ranges.add(d.ID)
+	}
+	for _, os := range m.Systems {
+		systems.add(os.ID)
+	}
+	seen := map[string]bool{}
+	for i, g := range f.Generations {
+		path := fmt.Sprintf("$.generations[%d]", i)
+		r.id(path+".id", g.ID, seen)
+		r.sources(path, b.sourceIDs, g.Sources)
+		if g.Description == "" {
+			r.mistake(path, "%s: every generation has a description", g.ID)
+		}
+	}
+	clear(seen)
+	for i, d := range f.Ranges {
+		path := fmt.Sprintf("$.ranges[%d]", i)
+		r.id(path+".id", d.ID, seen)
+		r.sources(path, b.sourceIDs, d.Sources)
+		r.one(path+".generation", b.generationIDs, d.Generation)
+		r.refer(path+".systems", systems, d.Systems...)
+		if d.Ports.IsEmpty() || d.OS == "" {
+			r.mistake(path, "%s: every range has ports and os", d.ID)
+		}
+		if !d.Symbol.IsDynamic() || !slices.Contains(symbols, d.Symbol) {
+			r.mistake(path+".symbol", "symbol %q: want %s", d.Symbol, DynamicRPC)
+		}
+		if (d.Product == "") != (len(d.Systems) == 0) {
+			r.mistake(path, "%s: product and systems go together", d.ID)
+		}
+	}
+	clear(seen)
+	for i, os := range f.Systems {
+		path := fmt.Sprintf("$.systems[%d]", i)
+		r.id(path+".id", os.ID, seen)
+		r.sources(path, b.sourceIDs, os.Sources)
+		r.one(path+".generation", b.generationIDs, os.Generation)
+		r.one(path+".range", ranges, os.Range)
+		if os.Name == "" || os.Range == "" {
+			r.mistake(path, "%s: every system has a name and a range", os.ID)
+		}
+	}
+	checkNames(r, "systems", "system", m.Systems, f.Systems, func(os *OS) (string, []string) { return os.ID, os.names() })
 }

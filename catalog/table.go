@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,13 +33,9 @@ type row struct {
 	cells []string // as many as the table has columns
 }
 
-// readTable reads the named file, whose first line must name exactly columns.
-func readTable(fsys fs.FS, file string, columns []string) (*table, error) {
-	data, err := fs.ReadFile(fsys, file)
-	if err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
-	}
-	head, body, _ := strings.Cut(string(data), "\n")
+// readTable reads the text of a file, whose first line must name exactly columns.
+func readTable(file, text string, columns []string) (*table, error) {
+	head, body, _ := strings.Cut(text, "\n")
 	if got := splitLine(head); !slices.Equal(got, columns) {
 		return nil, fmt.Errorf("%s:1: columns are %q, want %q: put single tabs between them", file, got, columns)
 	}
@@ -58,6 +53,9 @@ func readTable(fsys fs.FS, file string, columns []string) (*table, error) {
 	}
 	return t, nil
 }
+
+// place returns where row i stands: site/ports.tsv:12.
+func (t *table) place(i int) string { return fmt.Sprintf("%s:%d", t.file, t.rows[i].line) }
 
 // splitLine accepts the line ends of Windows: editors there add them unasked.
 func splitLine(line string) []string {
@@ -124,6 +122,25 @@ func (r row) number(column, text string) uint32 {
 		r.mistake(column, "%q: want a decimal number up to 4294967295", text)
 	}
 	return uint32(n)
+}
+
+// refer notes which of words, from the named column, are not among known.
+func (r row) refer(column string, known *names, words ...string) {
+	for _, word := range words {
+		if what, ok := known.unknown(word); ok {
+			r.mistake(column, "%s", what)
+		}
+	}
+}
+
+// sourceIDs returns the sources of the row, which are among known.
+func (r row) sourceIDs(known *names) []string {
+	sources := r.list("sources", "+")
+	if len(sources) == 0 {
+		r.mistake("sources", "none: name at least one")
+	}
+	r.refer("sources", known, sources...)
+	return sources
 }
 
 // sources returns where the facts of the row were found, which n_sources counts.

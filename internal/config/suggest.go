@@ -1,30 +1,47 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Suggest returns the one of known that word is most likely a misspelling of, or
-// false if none is close. It counts letters that are missing, extra, wrong or
-// swapped with the next (the Damerau-Levenshtein distance, optimal string
-// alignment) and allows one in three. Upper and lower case are the same to it. Of
-// equally good ones the first of known wins.
+// false if none is close: the first of [Nearest].
 func Suggest(word string, known []string) (string, bool) {
+	near := Nearest(word, known)
+	if len(near) == 0 {
+		return "", false
+	}
+	return near[0], true
+}
+
+// Nearest returns those of known that word may be a misspelling of, the most likely
+// first. It counts letters that are missing, extra, wrong or swapped with the next
+// (the Damerau-Levenshtein distance, optimal string alignment) and allows one in
+// three. Upper and lower case are the same to it. Equally good ones stay in the order
+// of known.
+func Nearest(word string, known []string) []string {
 	const longest = 64 // characters; nobody mistypes more, and the work grows with the square
 	letters := []rune(strings.ToLower(word))
 	if len(letters) > longest {
-		return "", false
+		return nil
 	}
-	best, least := "", max(1, len(letters)/3)+1
+	most := max(1, len(letters)/3)
+	var near []string
+	distances := map[string]int{}
 	for _, k := range known {
 		target := []rune(strings.ToLower(k))
 		if len(target) > longest {
 			continue
 		}
 		// A word with all its letters wrong is another word.
-		if d := distance(letters, target); d < least && d < min(len(letters), len(target)) {
-			best, least = k, d
+		if d := distance(letters, target); d <= most && d < min(len(letters), len(target)) {
+			near = append(near, k)
+			distances[k] = d
 		}
 	}
-	return best, best != ""
+	slices.SortStableFunc(near, func(a, b string) int { return distances[a] - distances[b] })
+	return near
 }
 
 // distance returns how many edits make b of a.

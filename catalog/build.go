@@ -1,0 +1,122 @@
+package catalog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A build lays the files of a layer over the facts of a catalog.
+type build struct {
+	layer
+	below      *Catalog
+	overridden []Override
+	places     map[string]string // where the layers have what they have, by what it is
+
+	// What other files refer to; nil where a file could not be read.
+	sourceIDs, revisions, programNames, pinIDs, generationIDs, serviceIDs *names
+}
+
+// catalog reads all files, and returns no catalog if anything is wrong with any.
+func (b *build) catalog() (*Catalog, error) {
+	sources, errSources := b.readSources()
+	programs, errPrograms := b.readPrograms()
+	interfaces, errInterfaces := b.readInterfaces()
+	pins, errPins := b.readPins(interfaces)
+	systems, errSystems := b.readSystems()
+	services, errServices := b.readServices()
+	tables, errTables := b.readTables()
+	roles, errRoles := b.readRoles()
+	err := errors.Join(errSources, errPrograms, errInterfaces, errPins, errSystems, errServices, errTables, errRoles)
+	if err != nil {
+		return nil, err
+	}
+	c := newCatalog(programs)
+	c.interfaces, c.pins = value(interfaces), value(pins)
+	c.sources, c.services, c.tables, c.roles, c.systems = value(sources), value(services), value(tables), value(roles), value(systems)
+	c.overridden, c.places = append(slices.Clone(b.below.overridden), b.overridden...), b.places
+	return c, nil
+}
+
+// value returns a function that returns v.
+func value[T any](v T) func() T { return func() T { return v } }
+
+// merge returns the entries below with those above in place of what has the same key,
+// or behind. The kind and a key say what an entry is, place returns where one of
+// those above stands.
+func merge[T any](b *build, kind string, below, above []T, key func(*T) string, place func(i int) string) []T {
+	merged := slices.Clone(below)
+	index := make(map[string]int, len(below))
+	for i := range below {
+		index[key(&below[i])] = i
+	}
+	for i := range above {
+		k := key(&above[i])
+		what := kind + " " + k
+		if j, ok := index[k]; ok {
+			b.overridden = append(b.overridden, Override{what, place(i), cmp.Or(b.places[what], "the built-in one")})
+			merged[j] = above[i]
+		} else {
+			merged = append(merged, above[i])
+		}
+		if b.site {
+			b.places[what] = place(i)
+		}
+	}
+	return merged
+}
+
+// replaces notes that a site has something that there is one of.
+func (b *build) replaces(key string, r *report) {
+	if b.site {
+		b.overridden = append(b.overridden, Override{key, r.place("$." + key), cmp.Or(b.places[key], "the built-in one")})
+		b.places[key] = r.place("$." + key)
+	}
+}
+
+// checkNames notes names that two entries share: of f, a list under the given key, or
+// of f and of what else is in m.
+func checkNames[T any](r *report, key, kind string, m, f []T, names func(*T) (id string, all []string)) {
+	owner, above := map[string]string{}, map[string]bool{}
+	for i := range f {
+		id, _ := names(&f[i])
+		above[id] = true
+	}
+	for i := range m {
+		if id, all := names(&m[i]); !above[id] {
+			for _, name := range all {
+				owner[strings.ToLower(name)] = id
+			}
+		}
+	}
+	for i := range f {
+		id, all := names(&f[i])
+		for _, name := range all {
+			if other, taken := owner[strings.ToLower(name)]; taken && other != id {
+				r.mistake(fmt.Sprintf("$.%s[%d]", key, i), "%q is a name of %s too: each belongs to one %s", name, other, kind)
+			}
+			owner[strings.ToLower(name)] = id
+		}
+	}
+}
+
+// pointers returns pointers to the entries of a list.
+func pointers[T any](list []T) []*T {
+	p := make([]*T, len(list))
+	for i := range list {
+		p[i] = &list[i]
+	}
+	return p
+}
+
+// find returns the first entry of a list that is wanted.
+func find[T any](list []T, wanted func(*T) bool) (*T, bool) {
+	for i := range list {
+		if wanted(&list[i]) {
+			return &list[i], true
+		}
+	}
+	return nil, false
+}

@@ -1,0 +1,4 @@
+package catalog
+
+// Generate is for TestGenerated.
+var Generate = generate
