@@ -8,7 +8,7 @@ CONCURRENT = ./internal/control ./internal/daemon ./internal/hostaddr ./internal
 # takes the end of a time for a failure.
 FUZZTIME ?= 200000x
 
-.PHONY: build test bench fuzz check
+.PHONY: build test bench fuzz check catalog
 
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/quaymaster
@@ -17,6 +17,12 @@ build:
 test:
 	.ci/packages
 	$(GO) tool gotestsum --format pkgname -- ./...
+
+# The files of catalog/generated, after a change to the YAML files of catalog/, and
+# all that is wrong with those.
+catalog:
+	$(GO) test -count=1 -run '^TestGenerated$$' ./catalog -update
+	$(GO) test -count=1 ./catalog
 
 # Tables of speed, with rpcbind and Samba beside it: docs/performance.md says how to read it.
 bench:

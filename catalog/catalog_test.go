@@ -111,7 +111,11 @@ func TestCallersCannotChangeTheCatalog(t *testing.T) {
 }
 
 const (
-	head   = "program\thex\tname\taliases\tversions\ttransports\tusual_port\tblock\tn_sources\tsources\tnote"
+	head = "program\thex\tname\taliases\tversions\ttransports\tusual_port\tblock\tn_sources\tsources\tnote"
+
+	portHead         = "seq\tports\tprotocol\tapp\tprinted_service\tservice\tin_section\tsources\tremark"
+	disagreementHead = "kind\tservices\tports\tprotocols\tsection_says\ttable_says\tsuggestion\tsources"
+
 	mountd = "100005\t0x000186a5\tmountd\tmount,showmount\t1,2,3\ttcp,udp\tdynamic\tiana-sun\t2\tlibc+nmap\t-"
 )
 
@@ -122,11 +126,26 @@ func load(lines ...string) (*catalog.Catalog, error) {
 }
 
 func loadFiles(programs, interfaces string) (*catalog.Catalog, error) {
-	return catalog.Load(fstest.MapFS{
-		"onc-programs.tsv":     {Data: []byte(programs)},
-		"rpc-interfaces.tsv":   {Data: []byte(interfaces)},
+	return catalog.Load(files(map[string]string{"onc-programs.tsv": programs, "rpc-interfaces.tsv": interfaces}))
+}
+
+// files returns the files of a catalog that hold the given texts, and nothing else.
+func files(texts map[string]string) fstest.MapFS {
+	all := fstest.MapFS{
+		"onc-programs.tsv":     {Data: []byte(head)},
+		"rpc-interfaces.tsv":   {Data: []byte(interfaceHead)},
 		"rpc-fixed-ports.yaml": {},
-	})
+		"services.yaml":        {},
+		"ports.tsv":            {Data: []byte(portHead)},
+		"disagreements.tsv":    {Data: []byte(disagreementHead)},
+		"roles.yaml":           {},
+		"systems.yaml":         {},
+		"sources.yaml":         {},
+	}
+	for name, text := range texts {
+		all[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return all
 }
 
 func TestLoad(t *testing.T) {
@@ -159,8 +178,8 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadWithoutFile(t *testing.T) {
-	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv", "rpc-fixed-ports.yaml"} {
-		files := fstest.MapFS{"onc-programs.tsv": {Data: []byte(head)}, "rpc-interfaces.tsv": {Data: []byte(interfaceHead)}, "rpc-fixed-ports.yaml": {}}
+	for name := range files(nil) {
+		files := files(nil)
 		delete(files, name)
 		_, err := catalog.Load(files)
 		if want := "catalog: open " + name + ": file does not exist"; err == nil || err.Error() != want {
@@ -253,8 +272,8 @@ func FuzzLoad(f *testing.F) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	files := fstest.MapFS{}
-	for _, name := range []string{"onc-programs.tsv", "rpc-interfaces.tsv", "rpc-fixed-ports.yaml"} {
+	files := files(nil)
+	for name := range files {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			b.Fatal(err)

@@ -48,7 +48,6 @@ func generate(fsys fs.FS) (map[string][]byte, error) {
 		var text bytes.Buffer
 		e := json.NewEncoder(&text)
 		e.SetEscapeHTML(false)
-		e.SetIndent("", " ")
 		if err := e.Encode(facts); err != nil {
 			return nil, err
 		}

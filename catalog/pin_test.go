@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -152,11 +151,7 @@ const rdp = `entries:
 `
 
 func loadPinFile(text string) (*catalog.Catalog, error) {
-	return catalog.Load(fstest.MapFS{
-		"onc-programs.tsv":     {Data: []byte(head)},
-		"rpc-interfaces.tsv":   {Data: []byte(interfaceHead + "\n" + trkwks)},
-		"rpc-fixed-ports.yaml": {Data: []byte(text)},
-	})
+	return catalog.Load(files(map[string]string{"rpc-interfaces.tsv": interfaceHead + "\n" + trkwks, "rpc-fixed-ports.yaml": text}))
 }
 
 func TestLoadPins(t *testing.T) {

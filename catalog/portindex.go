@@ -6,10 +6,11 @@ import (
 	"github.com/quaymaster/quaymaster/portset"
 )
 
-// PortFacts are what the catalog says of one port, as number or in a range of
-// numbers.
+// PortFacts are what the catalog says of one port, as a number or in a range of
+// numbers. In each list what is about the fewest ports comes first, and then what the
+// files have first.
 type PortFacts struct {
-	Uses          []PortUse       // by services, in the order of the files
+	Uses          []PortUse       // by services
 	Rows          []*PortRow      // of the article's table by port
 	Disagreements []*Disagreement // of the article about the port
 	Flows         []*Flow         // between roles
@@ -100,6 +101,7 @@ func (c *Catalog) entries(protocol Protocol) []entry {
 	for _, d := range c.DynamicRanges() {
 		add(d.Ports, func(f *PortFacts) { f.Ranges = append(f.Ranges, d) })
 	}
+	slices.SortStableFunc(all, func(a, b entry) int { return a.ports.Len() - b.ports.Len() })
 	return all
 }
 

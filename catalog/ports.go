@@ -59,16 +59,19 @@ func ParsePorts(s string) (Ports, error) {
 	if s == wordNone {
 		return Ports{}, nil
 	}
-	numbers, symbol := s, ""
-	if i := strings.LastIndexByte(s, ','); slices.Contains(symbols, Symbol(s[i+1:])) {
-		numbers, symbol = s[:max(i, 0)], s[i+1:]
+	if slices.Contains(symbols, Symbol(s)) {
+		return Ports{Symbol: Symbol(s)}, nil
 	}
-	set, err := portset.Parse(numbers)
-	if err != nil {
+	var p Ports
+	numbers := s
+	if i := strings.LastIndexByte(s, ','); i >= 0 && slices.Contains(symbols, Symbol(s[i+1:])) {
+		numbers, p.Symbol = s[:i], Symbol(s[i+1:])
+	}
+	var err error
+	if p.Numbers, err = portset.Parse(numbers); err != nil {
 		return Ports{}, err
 	}
-	p := Ports{Numbers: set, Symbol: Symbol(symbol)}
-	if p.IsNone() {
+	if p.Numbers.IsEmpty() {
 		return Ports{}, errNoPorts
 	}
 	return p, nil
