@@ -34,7 +34,7 @@ func (b *build) catalog() (*Catalog, error) {
 		return nil, err
 	}
 	c := newCatalog(programs)
-	c.interfaces, c.pins = value(interfaces), value(pins)
+	c.interfaces, c.pins = interfaces, value(pins)
 	c.sources, c.services, c.tables, c.roles, c.systems = value(sources), value(services), value(tables), value(roles), value(systems)
 	c.overridden, c.places = append(slices.Clone(b.below.overridden), b.overridden...), b.places
 	return c, nil

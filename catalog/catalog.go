@@ -31,7 +31,7 @@ import (
 var builtin = sync.OnceValue(func() *Catalog {
 	tables := func() *build { return &build{layer: layer{fsys: tableFiles}, below: &Catalog{}} }
 	c := newCatalog(sound(tables().readPrograms()))
-	c.interfaces = sync.OnceValue(func() []*Interface { return sound(tables().readInterfaces()) })
+	c.interfaces = sync.OnceValue(func() []*Interface { return sound(tables().readInterfaces())() })
 	c.tables = sync.OnceValue(func() *tableFile { return sound(tables().readTables()) })
 	c.pins = generated[pinFile](pinFileName)
 	c.sources = generated[sourceFile](sourceFileName)

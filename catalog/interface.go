@@ -193,9 +193,10 @@ func (c *Catalog) nearest(uuid ndr.UUID, major, minor uint16) *Interface {
 	return best
 }
 
-// readInterfaces reads rpc-interfaces.tsv, and returns the interfaces of all layers in
-// ascending order of UUID and version.
-func (b *build) readInterfaces() ([]*Interface, error) {
+// readInterfaces reads rpc-interfaces.tsv, and returns what has the interfaces of all
+// layers in ascending order of UUID and version. They are many, so those of a layer
+// below are left until they are asked for.
+func (b *build) readInterfaces() (func() []*Interface, error) {
 	t, err := b.table("rpc-interfaces.tsv", []string{
 		"uuid", "version", "doc", "name", "aliases", "service", "module", "kind",
 		"transports", "transport_basis", "n_sources", "sources", "status", "note",
@@ -204,7 +205,7 @@ func (b *build) readInterfaces() ([]*Interface, error) {
 		return nil, err
 	}
 	if b.site && len(t.rows) == 0 && len(t.mistakes) == 0 {
-		return b.below.allInterfaces(), nil // not sorted again, as they are many
+		return b.below.allInterfaces, nil
 	}
 	type key struct {
 		uuid    ndr.UUID
@@ -226,7 +227,7 @@ func (b *build) readInterfaces() ([]*Interface, error) {
 	}
 	merged := merge(b, "interface", b.below.allInterfaces(), interfaces, func(is **Interface) string { return (*is).key() }, t.place)
 	slices.SortFunc(merged, (*Interface).compare)
-	return merged, nil
+	return value(merged), nil
 }
 
 // key returns the UUID and version of is: 338cd001-2244-31f1-aaaa-900038001003 1.0.

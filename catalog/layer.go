@@ -1,12 +1,14 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 
 	"github.com/quaymaster/quaymaster/internal/config"
 )
@@ -75,12 +77,24 @@ func readYAML[T any](l layer, file string) (*T, *config.File, error) {
 
 // A report collects what is wrong with a file of YAML beyond its form.
 type report struct {
-	at   *config.File
-	errs []error
+	at       *config.File
+	mistakes config.Mistakes
 }
 
 func (r *report) mistake(path, format string, args ...any) {
-	r.errs = append(r.errs, r.at.Mistake(path, format, args...))
+	r.mistakes = append(r.mistakes, r.at.Mistake(path, format, args...))
+}
+
+// err returns all mistakes noted so far from the top of the file down, one per
+// line, or nil.
+func (r *report) err() error {
+	if len(r.mistakes) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(r.mistakes, func(a, b config.Mistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return r.mistakes
 }
 
 // place returns where the value at path stands: site/services.yaml:12.
@@ -106,7 +120,7 @@ func (r *report) refer(path string, known *names, words ...string) {
 // sources notes sources that are not known, and that there are none.
 func (r *report) sources(path string, known *names, sources []string) {
 	if len(sources) == 0 {
-		r.mistake(path, "sources: none: name at least one")
+		r.mistake(path+".sources", "sources: none: name at least one")
 	}
 	r.refer(path+".sources", known, sources...)
 }
@@ -138,21 +152,32 @@ func word[T ~string](r *report, path, what string, text T, words ...T) {
 	r.mistake(path, "%s %q: want one of %q", what, text, words)
 }
 
-// err returns all mistakes noted so far, one per line, or nil.
-func (r *report) err() error { return errors.Join(r.errs...) }
-
 // isID matches words that entries have as names for each other.
 var isID = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*$`)
 
-// id notes that an ID is not a word, or was seen before.
-func (r *report) id(path, id string, seen map[string]bool) {
-	switch {
-	case !isID.MatchString(id):
-		r.mistake(path, "id %q: want a word such as exchange-2010-ab: lower case, digits, '-'", id)
-	case seen[id]:
-		r.mistake(path, "id %q is there twice: make one entry of the two", id)
+// idsOf checks the IDs of a list under a key, which is above others, and returns those
+// of all that were merged. If any is wrong it returns nil, so that no more is made of
+// it where others refer to them.
+func idsOf[T any](r *report, key, what string, merged, above []T, id func(*T) string) *names {
+	seen, before := map[string]bool{}, len(r.mistakes)
+	for i := range above {
+		id, path := id(&above[i]), fmt.Sprintf("$.%s[%d].id", key, i)
+		switch {
+		case !isID.MatchString(id):
+			r.mistake(path, "id %q: want a word such as exchange-2010-ab: lower case, digits, '-'", id)
+		case seen[id]:
+			r.mistake(path, "id %q is there twice: make one entry of the two", id)
+		}
+		seen[id] = true
 	}
-	seen[id] = true
+	if len(r.mistakes) > before {
+		return nil
+	}
+	ids := newNames(what)
+	for i := range merged {
+		ids.add(id(&merged[i]))
+	}
+	return ids
 }
 
 // names are those of all entries of one kind, which others refer to. Nil knows every

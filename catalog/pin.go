@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/quaymaster/quaymaster/portset"
 )
@@ -164,7 +165,7 @@ var pinMethods = map[string]func(*Pin) bool{
 // readPins reads rpc-fixed-ports.yaml, and returns the pins of all layers. The interfaces
 // are those that it can name; none is refused if they are nil, as they could not be
 // read then.
-func (b *build) readPins(interfaces []*Interface) (*pinFile, error) {
+func (b *build) readPins(interfaces func() []*Interface) (*pinFile, error) {
 	f, at, err := readYAML[pinFile](b.layer, pinFileName)
 	if err != nil {
 		return nil, err
@@ -177,29 +178,26 @@ func (b *build) readPins(interfaces []*Interface) (*pinFile, error) {
 	}
 	if at.Has("$.example_set") {
 		m.Example = f.Example
+		b.replaces("example_set", r)
 	}
-	b.pinIDs = newNames("pin")
-	for i := range m.Entries {
-		b.pinIDs.add(m.Entries[i].ID)
-	}
-	if len(f.Entries) > 0 || at.Has("$.example_set") {
-		f.check(r, b.pinIDs, interfaces)
-	}
+	b.pinIDs = idsOf(r, "entries", "pin", m.Entries, f.Entries, func(p *Pin) string { return p.ID })
+	f.check(r, b.pinIDs, interfaces)
 	return m, r.err()
 }
 
 // check notes what is wrong with f.
-func (f *pinFile) check(r *report, ids *names, interfaces []*Interface) {
-	known := map[string]bool{}
-	for _, i := range interfaces {
-		for _, name := range append(slices.Clone(i.Aliases), i.Name) {
-			known[strings.ToLower(name)] = true
+func (f *pinFile) check(r *report, ids *names, interfaces func() []*Interface) {
+	known := sync.OnceValue(func() map[string]bool {
+		known := map[string]bool{}
+		for _, i := range interfaces() {
+			for _, name := range append(slices.Clone(i.Aliases), i.Name) {
+				known[strings.ToLower(name)] = true
+			}
 		}
-	}
-	seen := map[string]bool{}
+		return known
+	})
 	for i := range f.Entries {
 		p, path := &f.Entries[i], fmt.Sprintf("$.entries[%d]", i)
-		r.id(path+".id", p.ID, seen)
 		if p.Service == "" || p.Restart == "" || p.Confidence == "" || len(p.Sources) == 0 {
 			r.mistake(path, "%s: every entry has service, restart, sources and confidence", p.ID)
 		}
@@ -215,13 +213,13 @@ func (f *pinFile) check(r *report, ids *names, interfaces []*Interface) {
 			r.mistake(path, "%s: usual_ports and usual_basis go together", p.ID)
 		}
 		for j, name := range p.Interfaces {
-			if interfaces != nil && !known[strings.ToLower(name)] {
+			if interfaces != nil && !known()[strings.ToLower(name)] {
 				r.mistake(fmt.Sprintf("%s.interfaces[%d]", path, j), "interface %q is not in rpc-interfaces.tsv", name)
 			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.Example.Ports)) {
-		if !ids.set[id] {
+		if _, unknown := ids.unknown(id); unknown {
 			r.mistake("$.example_set.ports."+id, "no entry has the id %q", id)
 		}
 	}

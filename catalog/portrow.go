@@ -134,7 +134,7 @@ func (b *build) portRow(r row) PortRow {
 	if p.App == "" || p.PrintedService == "" {
 		r.mistake("app", "every row has app and printed_service")
 	}
-	if p.Ports.IsNone() == p.Protocol.HasPorts() {
+	if !r.wrong("ports") && !r.wrong("protocol") && p.Ports.IsNone() == p.Protocol.HasPorts() {
 		r.mistake("ports", "%s: tcp and udp have ports, other protocols none", p.Ports)
 	}
 	switch p.InSection {

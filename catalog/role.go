@@ -109,21 +109,16 @@ func (b *build) readRoles() (*roleFile, error) {
 
 // check notes what is wrong with f, of which m is made.
 func (f *roleFile) check(r *report, m *roleFile, b *build) {
-	roles, seen := newNames("role"), map[string]bool{}
-	for _, role := range m.Roles {
-		roles.add(role.ID)
-	}
+	roles := idsOf(r, "roles", "role", m.Roles, f.Roles, func(role *Role) string { return role.ID })
+	idsOf(r, "flows", "flow", m.Flows, f.Flows, func(flow *Flow) string { return flow.ID })
 	for i, role := range f.Roles {
 		path := fmt.Sprintf("$.roles[%d]", i)
-		r.id(path+".id", role.ID, seen)
 		if role.Description == "" {
 			r.mistake(path, "%s: every role has a description", role.ID)
 		}
 	}
-	clear(seen)
 	for i, flow := range f.Flows {
 		path := fmt.Sprintf("$.flows[%d]", i)
-		r.id(path+".id", flow.ID, seen)
 		r.sources(path, b.sourceIDs, flow.Sources)
 		r.one(path+".from", roles, flow.From)
 		r.one(path+".to", roles, flow.To)

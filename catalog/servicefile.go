@@ -40,10 +40,7 @@ func (b *build) readServices() (*serviceFile, error) {
 		m.Directory = f.Directory
 		b.replaces("directory", r)
 	}
-	b.serviceIDs = newNames("service")
-	for _, s := range m.Services {
-		b.serviceIDs.add(s.ID)
-	}
+	b.serviceIDs = idsOf(r, "services", "service", m.Services, f.Services, func(s *Service) string { return s.ID })
 	f.check(r, m, b)
 	m.resolve()
 	return m, r.err()
@@ -85,7 +82,7 @@ func (f *serviceFile) resolve() {
 
 // check notes what is wrong with f, of which m is made.
 func (f *serviceFile) check(r *report, m *serviceFile, b *build) {
-	footnotes, seen := newNames("footnote"), map[string]bool{}
+	footnotes := newNames("footnote")
 	for id := range m.Footnotes {
 		footnotes.add(id)
 	}
@@ -102,7 +99,6 @@ func (f *serviceFile) check(r *report, m *serviceFile, b *build) {
 	}
 	for i := range f.Services {
 		s, path := &f.Services[i], fmt.Sprintf("$.services[%d]", i)
-		r.id(path+".id", s.ID, seen)
 		s.check(r, path, b)
 		for j := range s.Ports {
 			s.Ports[j].check(r, fmt.Sprintf("%s.ports[%d]", path, j), footnotes, b)

@@ -43,23 +43,22 @@ func (b *build) readSources() (*sourceFile, error) {
 	}
 	r := &report{at: at}
 	m := &sourceFile{merge(b, "source", b.below.sourceFile().Sources, f.Sources, func(s *Source) string { return s.ID }, r.placeIn("sources"))}
-	b.sourceIDs = newNames("source")
-	b.revisions = newNames("revision")
-	for _, s := range m.Sources {
-		b.sourceIDs.add(s.ID)
-		b.revisions.add(s.month())
-	}
+	b.sourceIDs = idsOf(r, "sources", "source", m.Sources, f.Sources, func(s *Source) string { return s.ID })
 	f.check(r)
+	if b.sourceIDs != nil && r.err() == nil {
+		b.revisions = newNames("revision")
+		for _, s := range m.Sources {
+			b.revisions.add(s.month())
+		}
+	}
 	return m, r.err()
 }
 
 var isDate = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 
 func (f *sourceFile) check(r *report) {
-	seen := map[string]bool{}
 	for i, s := range f.Sources {
 		path := fmt.Sprintf("$.sources[%d]", i)
-		r.id(path+".id", s.ID, seen)
 		if s.Title == "" {
 			r.mistake(path, "%s: every source has a title", s.ID)
 		}

@@ -136,36 +136,24 @@ func (b *build) readSystems() (*systemFile, error) {
 		Ranges:      merge(b, "range", below.Ranges, f.Ranges, func(d *DynamicRange) string { return d.ID }, r.placeIn("ranges")),
 		Systems:     merge(b, "system", below.Systems, f.Systems, func(os *OS) string { return os.ID }, r.placeIn("systems")),
 	}
-	b.generationIDs = newNames("generation")
-	for _, g := range m.Generations {
-		b.generationIDs.add(g.ID)
-	}
+	b.generationIDs = idsOf(r, "generations", "generation", m.Generations, f.Generations, func(g *Generation) string { return g.ID })
 	f.check(r, m, b)
 	return m, r.err()
 }
 
 // check notes what is wrong with f, of which m is made.
 func (f *systemFile) check(r *report, m *systemFile, b *build) {
-	ranges, systems := newNames("range"), newNames("system")
-	for _, d := range m.Ranges {
-		ranges.add(d.ID)
-	}
-	for _, os := range m.Systems {
-		systems.add(os.ID)
-	}
-	seen := map[string]bool{}
+	ranges := idsOf(r, "ranges", "range", m.Ranges, f.Ranges, func(d *DynamicRange) string { return d.ID })
+	systems := idsOf(r, "systems", "system", m.Systems, f.Systems, func(os *OS) string { return os.ID })
 	for i, g := range f.Generations {
 		path := fmt.Sprintf("$.generations[%d]", i)
-		r.id(path+".id", g.ID, seen)
 		r.sources(path, b.sourceIDs, g.Sources)
 		if g.Description == "" {
 			r.mistake(path, "%s: every generation has a description", g.ID)
 		}
 	}
-	clear(seen)
 	for i, d := range f.Ranges {
 		path := fmt.Sprintf("$.ranges[%d]", i)
-		r.id(path+".id", d.ID, seen)
 		r.sources(path, b.sourceIDs, d.Sources)
 		r.one(path+".generation", b.generationIDs, d.Generation)
 		r.refer(path+".systems", systems, d.Systems...)
@@ -179,10 +167,8 @@ func (f *systemFile) check(r *report, m *systemFile, b *build) {
 			r.mistake(path, "%s: product and systems go together", d.ID)
 		}
 	}
-	clear(seen)
 	for i, os := range f.Systems {
 		path := fmt.Sprintf("$.systems[%d]", i)
-		r.id(path+".id", os.ID, seen)
 		r.sources(path, b.sourceIDs, os.Sources)
 		r.one(path+".generation", b.generationIDs, os.Generation)
 		r.one(path+".range", ranges, os.Range)

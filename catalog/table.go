@@ -21,8 +21,9 @@ type table struct {
 }
 
 type mistake struct {
-	line int
-	err  error // says everything, the line too
+	line   int
+	column string // empty when it is not about one
+	err    error  // says everything, the line too
 }
 
 // A row is one line of a table below the first. Its methods read a cell, and
@@ -45,7 +46,7 @@ func readTable(file, text string, columns []string) (*table, error) {
 		number++
 		r := row{t, number, splitLine(strings.TrimSuffix(line, "\n"))}
 		if len(r.cells) != len(columns) {
-			t.mistakes = append(t.mistakes, mistake{number, fmt.Errorf(
+			t.mistakes = append(t.mistakes, mistake{number, "", fmt.Errorf(
 				"%s:%d: want %d columns, found %d: put single tabs between them", file, number, len(columns), len(r.cells))})
 			continue
 		}
@@ -76,7 +77,12 @@ func (t *table) err() error {
 // mistake notes what is wrong with the cell of r in the named column.
 func (r row) mistake(column, format string, args ...any) {
 	err := fmt.Errorf("%s:%d: %s: %w", r.table.file, r.line, column, fmt.Errorf(format, args...))
-	r.table.mistakes = append(r.table.mistakes, mistake{r.line, err})
+	r.table.mistakes = append(r.table.mistakes, mistake{r.line, column, err})
+}
+
+// wrong reports whether a mistake was noted in the named column of r.
+func (r row) wrong(column string) bool {
+	return slices.ContainsFunc(r.table.mistakes, func(m mistake) bool { return m.line == r.line && m.column == column })
 }
 
 // text returns the cell in the named column, or "" where it is "-".
