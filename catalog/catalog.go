@@ -28,7 +28,9 @@ import (
 	"sync"
 )
 
-var builtin = sync.OnceValue(func() *Catalog {
+var builtin = sync.OnceValue(newBuiltin)
+
+func newBuiltin() *Catalog {
 	tables := func() *build { return &build{layer: layer{fsys: tableFiles}, below: &Catalog{}} }
 	c := newCatalog(sound(tables().readPrograms()))
 	c.interfaces = sync.OnceValue(func() []*Interface { return sound(tables().readInterfaces())() })
@@ -39,7 +41,7 @@ var builtin = sync.OnceValue(func() *Catalog {
 	c.roles = generated[roleFile](roleFileName)
 	c.services = generated[serviceFile](serviceFileName)
 	return c
-})
+}
 
 // sound returns what was read from the built-in files.
 func sound[T any](facts T, err error) T {

@@ -1,4 +1,7 @@
 package catalog
 
-// Generate is for TestGenerated.
-var Generate = generate
+// What tests need beside the package's face.
+var (
+	Generate   = generate
+	NewBuiltin = newBuiltin
+)

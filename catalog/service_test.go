@@ -405,6 +405,14 @@ func BenchmarkPortsAt(b *testing.B) {
 	}
 }
 
+// BenchmarkFirstPortsAt is what a program pays that looks up one port.
+func BenchmarkFirstPortsAt(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		catalog.NewBuiltin().PortsAt(3268, catalog.TCP)
+	}
+}
+
 func BenchmarkServicesByName(b *testing.B) {
 	c := catalog.Builtin()
 	for _, name := range []string{"dfs-replication", "DFSR", "Druckdienste", "mountd", "spoolss"} {
