@@ -3,9 +3,7 @@ package catalog
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 )
 
 // A build lays the files of a layer over the facts of a catalog.
@@ -56,49 +54,28 @@ func merge[T any](b *build, kind string, below, above []T, key func(*T) string, 
 		k := key(&above[i])
 		what := kind + " " + k
 		if j, ok := index[k]; ok {
-			b.overridden = append(b.overridden, Override{what, place(i), cmp.Or(b.places[what], "the built-in one")})
 			merged[j] = above[i]
+			b.replaces(what, place(i))
 		} else {
 			merged = append(merged, above[i])
-		}
-		if b.site {
-			b.places[what] = place(i)
+			b.adds(what, place(i))
 		}
 	}
 	return merged
 }
 
-// replaces notes that a site has something that there is one of.
-func (b *build) replaces(key string, r *report) {
+// adds notes that a site has at place what there was none of.
+func (b *build) adds(what, place string) {
 	if b.site {
-		b.overridden = append(b.overridden, Override{key, r.place("$." + key), cmp.Or(b.places[key], "the built-in one")})
-		b.places[key] = r.place("$." + key)
+		b.places[what] = place
 	}
 }
 
-// checkNames notes names that two entries share: of f, a list under the given key, or
-// of f and of what else is in m.
-func checkNames[T any](r *report, key, kind string, m, f []T, names func(*T) (id string, all []string)) {
-	owner, above := map[string]string{}, map[string]bool{}
-	for i := range f {
-		id, _ := names(&f[i])
-		above[id] = true
-	}
-	for i := range m {
-		if id, all := names(&m[i]); !above[id] {
-			for _, name := range all {
-				owner[strings.ToLower(name)] = id
-			}
-		}
-	}
-	for i := range f {
-		id, all := names(&f[i])
-		for _, name := range all {
-			if other, taken := owner[strings.ToLower(name)]; taken && other != id {
-				r.mistake(fmt.Sprintf("$.%s[%d]", key, i), "%q is a name of %s too: each belongs to one %s", name, other, kind)
-			}
-			owner[strings.ToLower(name)] = id
-		}
+// replaces notes that a site has at place what there is one of.
+func (b *build) replaces(what, place string) {
+	if b.site {
+		b.overridden = append(b.overridden, Override{what, place, cmp.Or(b.places[what], "the built-in one")})
+		b.places[what] = place
 	}
 }
 

@@ -106,7 +106,7 @@ func TestOverlay(t *testing.T) {
 		"program 100005: site/onc-programs.tsv:2 instead of the built-in one",
 		"interface 300f3532-38cc-11d0-a3f0-0020af6b0add 1.2: site/rpc-interfaces.tsv:3 instead of the built-in one",
 		"pin rdp: site/rpc-fixed-ports.yaml:2 instead of the built-in one",
-		"footnotes.dfsr-5722: site/services.yaml:22 instead of the built-in one",
+		"footnote dfsr-5722: site/services.yaml:22 instead of the built-in one",
 		"service dfs-replication: site/services.yaml:13 instead of the built-in one",
 		"directory: site/services.yaml:23 instead of the built-in one",
 		"row 1: site/ports.tsv:2 instead of the built-in one",

@@ -178,7 +178,7 @@ func (b *build) readPins(interfaces func() []*Interface) (*pinFile, error) {
 	}
 	if at.Has("$.example_set") {
 		m.Example = f.Example
-		b.replaces("example_set", r)
+		b.replaces("example_set", r.place("$.example_set"))
 	}
 	b.pinIDs = idsOf(r, "entries", "pin", m.Entries, f.Entries, func(p *Pin) string { return p.ID })
 	f.check(r, b.pinIDs, interfaces)

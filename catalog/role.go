@@ -100,7 +100,7 @@ func (b *build) readRoles() (*roleFile, error) {
 	}
 	if at.Has("$.isolated_network") {
 		m.Isolated = f.Isolated
-		b.replaces("isolated_network", r)
+		b.replaces("isolated_network", r.place("$.isolated_network"))
 		r.sources("$.isolated_network", b.sourceIDs, f.Isolated.Sources)
 	}
 	f.check(r, m, b)
@@ -120,15 +120,15 @@ func (f *roleFile) check(r *report, m *roleFile, b *build) {
 	for i, flow := range f.Flows {
 		path := fmt.Sprintf("$.flows[%d]", i)
 		r.sources(path, b.sourceIDs, flow.Sources)
-		r.one(path+".from", roles, flow.From)
-		r.one(path+".to", roles, flow.To)
-		r.one(path+".generation", b.generationIDs, flow.Generation)
-		r.one(path+".service", b.serviceIDs, flow.Service)
+		r.referOne(path+".from", roles, flow.From)
+		r.referOne(path+".to", roles, flow.To)
+		r.referOne(path+".generation", b.generationIDs, flow.Generation)
+		r.referOne(path+".service", b.serviceIDs, flow.Service)
 		r.refer(path+".pins", b.pinIDs, flow.Pins...)
 		if flow.Relationship == "" || flow.From == "" || flow.To == "" || flow.App == "" || flow.Generation == "" {
 			r.mistake(path, "%s: every flow has relationship, from, to, app and generation", flow.ID)
 		}
-		word(r, path+".need", "need", flow.Need, needs...)
+		checkWord(r, path+".need", "need", flow.Need, needs...)
 		r.ports(path, flow.Protocol, flow.Ports)
 	}
 }

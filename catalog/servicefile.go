@@ -38,7 +38,7 @@ func (b *build) readServices() (*serviceFile, error) {
 	}
 	if at.Has("$.directory") {
 		m.Directory = f.Directory
-		b.replaces("directory", r)
+		b.replaces("directory", r.place("$.directory"))
 	}
 	b.serviceIDs = idsOf(r, "services", "service", m.Services, f.Services, func(s *Service) string { return s.ID })
 	f.check(r, m, b)
@@ -57,7 +57,7 @@ func (b *build) mergeFootnotes(below, above map[string]string, r *report) map[st
 			r.mistake("$.footnotes."+id, "footnote %q: want a word such as dfsr-5722 with text behind it", id)
 		}
 		if _, ok := merged[id]; ok {
-			b.replaces("footnotes."+id, r)
+			b.replaces("footnote "+id, r.place("$.footnotes."+id))
 		}
 		merged[id] = above[id]
 	}
@@ -89,7 +89,7 @@ func (f *serviceFile) check(r *report, m *serviceFile, b *build) {
 	slices.Sort(footnotes.all)
 	for i, n := range f.Needs {
 		path := fmt.Sprintf("$.needs[%d]", i)
-		word(r, path+".need", "need", n.Need, needs...)
+		checkWord(r, path+".need", "need", n.Need, needs...)
 		if n.Meaning == "" {
 			r.mistake(path, "need %q: say what it means", n.Need)
 		}
@@ -113,7 +113,11 @@ func (d *Directory) check(r *report, b *build) {
 	r.sources("$.directory", b.sourceIDs, d.Sources)
 	for key, list := range map[string][]Dependence{"depends_on": d.DependsOn, "required_by": d.RequiredBy} {
 		for i, dependence := range list {
-			r.need(fmt.Sprintf("$.directory.%s[%d].service", key, i), b.serviceIDs, dependence.Service)
+			path := fmt.Sprintf("$.directory.%s[%d]", key, i)
+			if dependence.Service == "" {
+				r.mistake(path, "%s: every entry has a service", key)
+			}
+			r.referOne(path+".service", b.serviceIDs, dependence.Service)
 		}
 	}
 }
@@ -125,8 +129,8 @@ func (s *Service) check(r *report, path string, b *build) {
 	if !isID.MatchString(s.Group) {
 		r.mistake(path+".group", "group %q: want a word such as remote-desktop: lower case, digits, '-'", s.Group)
 	}
-	word(r, path+".status", "status", s.Status, ServiceCurrent, ServiceLegacy, ServiceRemoved)
-	word(r, path+".basis", "basis", s.Basis, BasisSection, BasisProse, BasisReverseTable, BasisSupplement)
+	checkWord(r, path+".status", "status", s.Status, ServiceCurrent, ServiceLegacy, ServiceRemoved)
+	checkWord(r, path+".basis", "basis", s.Basis, BasisSection, BasisProse, BasisReverseTable, BasisSupplement)
 	r.sources(path, b.sourceIDs, s.Sources)
 	if s.Basis == BasisSupplement && s.Confidence == "" {
 		r.mistake(path, "%s: what is not in the article has a confidence: documented or unverified", s.ID)
@@ -134,10 +138,10 @@ func (s *Service) check(r *report, path string, b *build) {
 	r.refer(path+".programs", b.programNames, s.Programs...)
 	r.refer(path+".depends_on", b.serviceIDs, s.DependsOn...)
 	if f := s.FixedPort; f != nil {
-		if f.How == "" {
-			r.mistake(path+".fixed_port", "fixed_port: say how: registry, policy, command")
+		if f.How == "" || f.Pin == "" {
+			r.mistake(path+".fixed_port", "fixed_port: say how, as in registry, and which pin of rpc-fixed-ports.yaml")
 		}
-		r.need(path+".fixed_port.pin", b.pinIDs, f.Pin)
+		r.referOne(path+".fixed_port.pin", b.pinIDs, f.Pin)
 	}
 }
 
@@ -145,15 +149,15 @@ func (p *ServicePort) check(r *report, path string, footnotes *names, b *build) 
 	if p.App == "" {
 		r.mistake(path, "every port has an app, which says what speaks there")
 	}
-	word(r, path+".need", "need", p.Need, needs...)
+	checkWord(r, path+".need", "need", p.Need, needs...)
 	r.ports(path, p.Protocol, p.Ports)
 	r.refer(path+".notes", footnotes, p.NoteIDs...)
 	for _, revision := range slices.Sorted(maps.Keys(p.Stated)) {
 		if revision != "prose" {
-			r.one(path+".stated."+revision, b.revisions, revision)
+			r.referOne(path+".stated."+revision, b.revisions, revision)
 		}
 	}
-	r.one(path+".only_in", b.revisions, p.OnlyIn)
+	r.referOne(path+".only_in", b.revisions, p.OnlyIn)
 }
 
 // ports notes ports that do not go with their protocol.

@@ -155,7 +155,7 @@ func (f *systemFile) check(r *report, m *systemFile, b *build) {
 	for i, d := range f.Ranges {
 		path := fmt.Sprintf("$.ranges[%d]", i)
 		r.sources(path, b.sourceIDs, d.Sources)
-		r.one(path+".generation", b.generationIDs, d.Generation)
+		r.referOne(path+".generation", b.generationIDs, d.Generation)
 		r.refer(path+".systems", systems, d.Systems...)
 		if d.Ports.IsEmpty() || d.OS == "" {
 			r.mistake(path, "%s: every range has ports and os", d.ID)
@@ -170,8 +170,8 @@ func (f *systemFile) check(r *report, m *systemFile, b *build) {
 	for i, os := range f.Systems {
 		path := fmt.Sprintf("$.systems[%d]", i)
 		r.sources(path, b.sourceIDs, os.Sources)
-		r.one(path+".generation", b.generationIDs, os.Generation)
-		r.one(path+".range", ranges, os.Range)
+		r.referOne(path+".generation", b.generationIDs, os.Generation)
+		r.referOne(path+".range", ranges, os.Range)
 		if os.Name == "" || os.Range == "" {
 			r.mistake(path, "%s: every system has a name and a range", os.ID)
 		}

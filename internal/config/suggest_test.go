@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,4 +63,17 @@ func TestSuggestOneSlip(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"sql-uddi", "snmp", "smtp", "snmp-trap", "sntp"}
+	if got, want := config.Nearest("SNTPP", known), []string{"sntp"}; !slices.Equal(got, want) {
+		t.Errorf("Nearest(SNTPP) = %q, want %q", got, want)
+	}
+	if got, want := config.Nearest("snmtps", known), []string{"snmp", "smtp", "sntp"}; !slices.Equal(got, want) {
+		t.Errorf("Nearest(snmtps) = %q, want %q", got, want)
+	}
+	if got := config.Nearest("", known); got != nil {
+		t.Errorf("Nearest of nothing = %q", got)
+	}
 }
