@@ -11,7 +11,7 @@ type build struct {
 	layer
 	below      *Catalog
 	overridden []Override
-	places     map[string]string // where the layers have what they have, by what it is
+	places     map[string]string // where sites have what they have, by what it is
 
 	// What other files refer to; nil where a file could not be read.
 	sourceIDs, revisions, programNames, pinIDs, generationIDs, serviceIDs *names
@@ -45,6 +45,9 @@ func value[T any](v T) func() T { return func() T { return v } }
 // or behind. The kind and a key say what an entry is, place returns where one of
 // those above stands.
 func merge[T any](b *build, kind string, below, above []T, key func(*T) string, place func(i int) string) []T {
+	if !b.site {
+		return above // there is nothing below
+	}
 	merged := slices.Clone(below)
 	index := make(map[string]int, len(below))
 	for i := range below {
@@ -58,17 +61,10 @@ func merge[T any](b *build, kind string, below, above []T, key func(*T) string, 
 			b.replaces(what, place(i))
 		} else {
 			merged = append(merged, above[i])
-			b.adds(what, place(i))
+			b.places[what] = place(i)
 		}
 	}
 	return merged
-}
-
-// adds notes that a site has at place what there was none of.
-func (b *build) adds(what, place string) {
-	if b.site {
-		b.places[what] = place
-	}
 }
 
 // replaces notes that a site has at place what there is one of.

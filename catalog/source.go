@@ -48,7 +48,9 @@ func (b *build) readSources() (*sourceFile, error) {
 	if b.sourceIDs != nil && r.err() == nil {
 		b.revisions = newNames("revision")
 		for _, s := range m.Sources {
-			b.revisions.add(s.month())
+			if month := s.month(); month != "" {
+				b.revisions.add(month)
+			}
 		}
 	}
 	return m, r.err()

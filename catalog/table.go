@@ -80,9 +80,18 @@ func (r row) mistake(column, format string, args ...any) {
 	r.table.mistakes = append(r.table.mistakes, mistake{r.line, column, err})
 }
 
-// wrong reports whether a mistake was noted in the named column of r.
+// wrong reports whether a mistake was noted in the named column of r, which is the row
+// that is read now.
 func (r row) wrong(column string) bool {
-	return slices.ContainsFunc(r.table.mistakes, func(m mistake) bool { return m.line == r.line && m.column == column })
+	for _, m := range slices.Backward(r.table.mistakes) {
+		if m.line != r.line {
+			return false
+		}
+		if m.column == column {
+			return true
+		}
+	}
+	return false
 }
 
 // text returns the cell in the named column, or "" where it is "-".
