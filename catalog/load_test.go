@@ -19,8 +19,8 @@ var small = map[string]string{
 	"rpc-interfaces.tsv":   interfaceHead + "\n" + trkwks,
 	"rpc-fixed-ports.yaml": rdp,
 	"sources.yaml": `sources:
-- {id: kb1, title: an article, revision: '2023-12-26'}
-- {id: kb2, title: another}
+- {id: kb1, name: KB 1, title: an article, revision: '2023-12-26'}
+- {id: kb2, name: KB 2, title: another}
 `,
 	"services.yaml": `needs:
 - {need: required, meaning: always}
@@ -164,8 +164,8 @@ func TestLoadRefusesFacts(t *testing.T) {
 		{"meaning", "services.yaml", "meaning: always", "meaning: ''", `2:3: need "required": say what it means`},
 		{"name of another", "services.yaml", "name: Fax", "name: Fax\n  aliases: [LINK TRACKING]", `33:3: "LINK TRACKING" is a name of link-tracking too: each belongs to one service`},
 
-		{"title", "sources.yaml", ", title: another", "", `3:3: kb2: every source has a title`},
-		{"date", "sources.yaml", "'2023-12-26'", "last year", `2:42: revision "last year": want a date such as 2023-12-26`},
+		{"title", "sources.yaml", ", title: another", "", `3:3: kb2: every source has a name and a title`},
+		{"date", "sources.yaml", "'2023-12-26'", "last year", `2:54: revision "last year": want a date such as 2023-12-26`},
 		{"source twice", "sources.yaml", "kb2", "kb1", `3:8: id "kb1" is there twice: make one entry of the two`},
 
 		{"seq", "ports.tsv", "\n2\t", "\n1\t", `3: seq: 1 is on line 2 too: number the rows as the article has them`},

@@ -22,7 +22,7 @@ func site(texts map[string]string) fstest.MapFS {
 }
 
 const (
-	siteSource  = "sources:\n- {id: site, title: our own}\n"
+	siteSource  = "sources:\n- {id: site, name: Site, title: our own}\n"
 	siteService = `services:
 - id: payroll
   name: Payroll

@@ -7,7 +7,8 @@ import (
 
 // A Source is where facts were found: an entry of sources.yaml.
 type Source struct {
-	ID       string `yaml:"id"` // kb832017-2023; unique
+	ID       string `yaml:"id"`   // kb832017-2023; unique
+	Name     string `yaml:"name"` // the name to show: KB 832017, which its revisions share
 	Title    string `yaml:"title"`
 	Revision string `yaml:"revision"` // date of what was read: 2023-12-26; empty when it is not known
 	Note     string `yaml:"note"`     // often empty
@@ -61,8 +62,8 @@ var isDate = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 func (f *sourceFile) check(r *report) {
 	for i, s := range f.Sources {
 		path := fmt.Sprintf("$.sources[%d]", i)
-		if s.Title == "" {
-			r.mistake(path, "%s: every source has a title", s.ID)
+		if s.Name == "" || s.Title == "" {
+			r.mistake(path, "%s: every source has a name and a title", s.ID)
 		}
 		if s.Revision != "" && !isDate.MatchString(s.Revision) {
 			r.mistake(path+".revision", "revision %q: want a date such as 2023-12-26", s.Revision)

@@ -128,7 +128,7 @@ func TestFlows(t *testing.T) {
 	if _, ok := c.Role("nobody"); ok {
 		t.Error("Role(nobody) is there")
 	}
-	if s, ok := c.Source("kb832017-2023"); !ok || s.Revision != "2023-12-26" {
+	if s, ok := c.Source("kb832017-2023"); !ok || s.Revision != "2023-12-26" || s.Name != "KB 832017" {
 		t.Errorf("Source(kb832017-2023) = %+v, %v", s, ok)
 	}
 	for _, f := range c.Flows("", "") { // a pin has to be about what is dynamic, and what a service listens on be in its ports
