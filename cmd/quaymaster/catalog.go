@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,4 +65,64 @@ func (f *catalogFlags) servers(c *catalog.Catalog) ([]*catalog.OS, error) {
 		all = append(all, system)
 	}
 	return all, errors.Join(mistakes...)
+}
+
+// sourceNames returns the names of sources by their IDs for a line of text, the revisions of
+// one article together: "KB 832017 (2020, 2023), samba-manual".
+func sourceNames(ids []string) string {
+	var names []string
+	revisions := map[string][]string{}
+	for _, id := range ids {
+		name, revision := id, ""
+		if number, ok := strings.CutPrefix(id, "kb"); ok {
+			number, revision, _ = strings.Cut(number, "-")
+			name = "KB " + number
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		if revision != "" && !slices.Contains(revisions[name], revision) {
+			revisions[name] = append(revisions[name], revision)
+		}
+	}
+	for i, name := range names {
+		if r := revisions[name]; len(r) > 0 {
+			slices.Sort(r)
+			names[i] = name + " (" + strings.Join(r, ", ") + ")"
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// doubt returns a confidence that a reader should see, and nothing where there is no doubt.
+func doubt(confidence string) string {
+	if confidence == "documented" {
+		return ""
+	}
+	return confidence
+}
+
+// serviceName returns the name of a service with those of its system services, "Fax Service (Fax)".
+func serviceName(name string, systemServices []string) string {
+	if len(systemServices) == 0 {
+		return name
+	}
+	return name + " (" + strings.Join(systemServices, ", ") + ")"
+}
+
+// pinHow returns where a pin is set, in a line of text.
+func pinHow(p *catalog.Pin) string {
+	switch {
+	case p.Command != "":
+		return p.Command
+	case p.Key != "":
+		var values []string
+		for _, v := range p.Values {
+			values = append(values, v.Name)
+		}
+		return strings.TrimSpace(p.Key + " " + strings.Join(values, ", "))
+	case p.File != "":
+		return strings.Join(strings.Fields(p.File+" "+p.Section+" "+p.Setting), " ")
+	}
+	return strings.TrimSpace(p.Setting + " " + p.Tool)
 }

@@ -103,7 +103,10 @@ func newRoot() *cobra.Command {
 of DCE/RPC: servers register where they listen, clients ask. "run" starts a server on
 a port of the daemon's and keeps it registered. "endpoints" shows and changes what is
 registered. "pool" shows which ports servers are given and who has them, and explains
-and converts the policy of Windows that bounds them.`,
+and converts the policy of Windows that bounds them. "port" says what a port is for,
+"service" which ports a service needs and how it is pinned to one, "role" what a host of
+an Active Directory domain listens on and needs of others, from facts that the program
+brings along.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -118,7 +121,7 @@ and converts the policy of Windows that bounds them.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newPool(&x), newVersion())
+	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newVersion())
 	strictDefaults(root)
 	return root
 }
@@ -178,6 +181,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
 		return unknownVerb(cmd, words[0]) // whose flags they may be
 	}
+	return flagMistake(cmd, err)
+}
+
+// flagMistake is flagError for a verb with subcommands that takes other words too.
+func flagMistake(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return usagef("%w", err)
