@@ -11,7 +11,7 @@ import (
 
 // ServicesByName returns the services that people mean by name, or none. It is
 // forgiving: upper and lower case are the same to it, and it looks for the first of
-// these that any service has:
+// these that any service has, with blanks, hyphens and underscores taken for each other:
 //
 //   - the ID;
 //   - a name, an alias, or a system service of the name;
@@ -26,13 +26,13 @@ func (c *Catalog) ServicesByName(name string) []*Service {
 	if name == "" {
 		return nil
 	}
-	if s, ok := c.Service(name); ok {
+	if s, ok := c.Service(fold(name)); ok {
 		return []*Service{s}
 	}
 	if found := c.servicesNamed(name); len(found) > 0 {
 		return found
 	}
-	if found := c.servicesWith(func(n string) bool { return strings.HasPrefix(n, name) }); len(found) == 1 {
+	if found := c.servicesWith(func(n string) bool { return strings.HasPrefix(n, fold(name)) }); len(found) == 1 {
 		return found
 	}
 	if found := c.servicesOfProgram(name); len(found) > 0 {
@@ -46,11 +46,16 @@ func (s *Service) names() []string {
 	return slices.Concat([]string{s.ID, s.Name}, s.AlsoNamed, s.Aliases, s.SystemServices)
 }
 
-// servicesWith returns the services of which a name, in lower case, is wanted.
+// fold makes names alike that people mean the same by.
+func fold(name string) string { return folding.Replace(strings.ToLower(name)) }
+
+var folding = strings.NewReplacer(" ", "-", "_", "-")
+
+// servicesWith returns the services of which a name, folded, is wanted.
 func (c *Catalog) servicesWith(wanted func(name string) bool) []*Service {
 	var found []*Service
 	for _, s := range c.Services() {
-		if slices.ContainsFunc(s.names(), func(n string) bool { return wanted(strings.ToLower(n)) }) {
+		if slices.ContainsFunc(s.names(), func(n string) bool { return wanted(fold(n)) }) {
 			found = append(found, s)
 		}
 	}
@@ -58,7 +63,7 @@ func (c *Catalog) servicesWith(wanted func(name string) bool) []*Service {
 }
 
 func (c *Catalog) servicesNamed(name string) []*Service {
-	return c.servicesWith(func(n string) bool { return n == name })
+	return c.servicesWith(func(n string) bool { return n == fold(name) })
 }
 
 func (c *Catalog) servicesOfProgram(name string) []*Service {
@@ -89,7 +94,7 @@ func (c *Catalog) servicesOfInterface(name string) []*Service {
 	var found []*Service
 	for _, is := range interfaces {
 		for system := range strings.SplitSeq(is.Service, "/") { // either serves it
-			for _, s := range c.servicesNamed(strings.ToLower(strings.TrimSpace(system))) {
+			for _, s := range c.servicesNamed(strings.TrimSpace(system)) {
 				if !slices.Contains(found, s) {
 					found = append(found, s)
 				}
