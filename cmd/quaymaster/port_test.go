@@ -137,14 +137,14 @@ func TestPortText(t *testing.T) {
 		}, []string{ask}},
 		{"49664", []string{"2025"}, []string{"Windows Server 2025, 49152-65535 (unverified): "}, nil},
 		{"111", nil, []string{
-			"111/tcp    portmapper                          Server for NFS (NfsService) [unverified]\n",
+			"111/tcp    portmapper                          NFS server of Linux (nfs-server) [conditional]\n",
 			"           ONC RPC       rpcbind (100000)\n", "\n111/udp    portmapper ",
 		}, []string{"dynamic"}},
 		{"2049", nil, []string{"2049/tcp   NFS ", "ONC RPC       nfs (100003), nfs_acl (100227)\n", "2049       pinned by     NFS nfsd: /etc/nfs.conf nfsd port ("}, nil},
-		{"20048", nil, []string{
-			"20048      nothing known that has it as its own\n",
+		{"892", nil, []string{
+			"892        nothing known that has it as its own\n",
 			"           pinned by     NFS mountd: /etc/nfs.conf mountd port (usual: the example; two sources)\n",
-		}, []string{"20048/tcp"}},
+		}, []string{"892/tcp"}},
 		{"389/udp", nil, []string{"389/udp    LDAP (DC locator) "}, []string{"389/tcp"}},
 		{"3389", nil, []string{"3389/tcp   RDP ", "\n3389/udp   RDP ", "NetMeeting Remote Desktop Sharing (mnmsrvc) [removed]\n"}, nil},
 		{"5985", nil, []string{"5985/tcp   WS-Management HTTP (2.0+)           Windows Remote Management (WinRM)\n", "encrypted     5986/tcp WS-Management HTTPS (2.0+)\n"}, []string{"443"}},
@@ -362,7 +362,7 @@ func TestPortList(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"\n 9389  tcp        AD Web Services, AD Management Gateway Service ", "\n20048  —          pinned ", " (quaymaster port N tells more)\n",
+		"\n 9389  tcp        AD Web Services, AD Management Gateway Service ", "\n  892  —          pinned ", " (quaymaster port N tells more)\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the list lacks %q:\n%s", want, &b)
