@@ -250,7 +250,7 @@ func (f *roleFacts) rows(roles []*catalog.Role) *show.Table {
 				dynamic = describeRanges(f.rangesOf(flow.Generation))
 			}
 			t.Add(r.ID, flow.from, flow.to, portText(flow.Ports), flow.Protocol.String(), flow.Service, flow.App,
-				string(flow.Need), flow.condition(), dynamic, strings.Join(flow.Pins, " "), strings.Join(flow.Sources, "+"))
+				string(flow.Need), flow.condition(), dynamic, strings.Join(flow.Pins, " "), strings.Join(flow.Sources, ";"))
 		}
 	}
 	return t

@@ -99,7 +99,7 @@ func (f *serviceFacts) listRows(services []*catalog.Service, sources bool) *show
 	for _, s := range services {
 		cells := []string{s.ID, s.Name, strings.Join(s.SystemServices, " "), s.Group, string(s.Status), f.allPorts(s)}
 		if sources {
-			cells = append(cells, strings.Join(s.Sources, "+"))
+			cells = append(cells, strings.Join(s.Sources, ";"))
 		}
 		t.Add(cells...)
 	}

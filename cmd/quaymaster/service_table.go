@@ -211,7 +211,7 @@ func (f *serviceFacts) portRows(services []*catalog.Service) *show.Table {
 			if p.OnlyIn != "" {
 				conditions = append(conditions, onlyIn(p.OnlyIn))
 			}
-			t.Add(s.ID, portText(p.Ports), p.Protocol.String(), p.App, string(p.Need), strings.Join(conditions, "; "), strings.Join(p.Sources, "+"))
+			t.Add(s.ID, portText(p.Ports), p.Protocol.String(), p.App, string(p.Need), strings.Join(conditions, "; "), strings.Join(p.Sources, ";"))
 		}
 	}
 	return t
@@ -372,7 +372,7 @@ func (f *serviceFacts) printSources(s show.Screen, one *catalog.Service) {
 			for _, p := range d.Protocols {
 				protocols = append(protocols, p.String())
 			}
-			t.Add(string(d.Kind), portText(d.Ports), strings.Join(protocols, " "), d.Section, d.Table, d.Suggestion, strings.Join(d.Sources, "+"))
+			t.Add(string(d.Kind), portText(d.Ports), strings.Join(protocols, " "), d.Section, d.Table, d.Suggestion, strings.Join(d.Sources, ";"))
 		}
 		t.Print(s)
 	}

@@ -150,7 +150,7 @@ func TestServiceTable(t *testing.T) {
 		{name: "dfsr", sources: true, want: []string{
 			"PORT PROTOCOL FOR NEED CONDITION STATED",
 			"DISAGREEMENT PORT PROTOCOL SECTION SAYS TABLE BY PORT SAYS WHAT HOLDS SOURCES",
-			"reverse-only 445 tcp absent SMB conditional: only when an empty replicated folder is created kb832017-2020+kb832017-2023",
+			"reverse-only 445 tcp absent SMB conditional: only when an empty replicated folder is created kb832017-2020;kb832017-2023",
 			"kb832017-2023 2023-12-26 Service overview and network port requirements for Windows —",
 		}},
 		{name: "cluster", want: []string{
@@ -439,7 +439,7 @@ func TestServiceList(t *testing.T) {
 	}
 	wantLines(t, b.String(),
 		"SERVICE NAME SYSTEM SERVICE GROUP STATUS PORTS SOURCES",
-		"dfs-replication Distributed File System Replication DFSR file current tcp 135,5722,dynamic-rpc kb832017-2020+kb832017-2023",
+		"dfs-replication Distributed File System Replication DFSR file current tcp 135,5722,dynamic-rpc kb832017-2020;kb832017-2023",
 		"2 services of 2 groups")
 	if f.interfaces != nil {
 		t.Error("a list of services reads the interfaces")
