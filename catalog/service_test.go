@@ -222,13 +222,14 @@ func TestNearest(t *testing.T) {
 		n    int
 		want []string
 	}{
-		{"dfsrr", 3, []string{"DFSR"}},
-		{"Druckwarteschlang", 3, []string{"Druckwarteschlange"}},
-		{"sql-serve", 3, []string{"sql-server"}},
+		{"dfsrr", 3, []string{"DFSR", "DFSN", "DNS"}},
+		{"Druckwarteschlang", 3, []string{"Druckwarteschlange", "Nachrichtenwarteschlange", "Gruppenrichtlinie"}},
+		{"sql-serve", 3, []string{"sql-server", "dns-server", "NFS-Server"}},
 		{"remote-storge", 1, []string{"remote-storage"}},
-		{"snpm", 3, []string{"snmp"}},
+		{"snpm", 3, []string{"snmp", "NPS", "DNS"}},
 		{"dfsrr", 0, nil},
-		{"completely different", 3, nil},
+		{"completely different", 3, []string{"computer-browser", "Clusterdienst", "Anmeldedienst"}},
+		{"", 3, nil},
 	}
 	for _, tt := range tests {
 		if got := catalog.Builtin().Nearest(tt.name, tt.n); !slices.Equal(got, tt.want) {

@@ -104,8 +104,8 @@ func (c *Catalog) servicesOfInterface(name string) []*Service {
 	return found
 }
 
-// Nearest returns what a name that [Catalog.ServicesByName] does not know may be a
-// misspelling of: up to n names of as many services, the most likely first.
+// Nearest returns the names of n services that are nearest to a name which
+// [Catalog.ServicesByName] does not know, the most likely to be meant first.
 func (c *Catalog) Nearest(name string, n int) []string {
 	var known []string
 	owner := map[string]*Service{}

@@ -112,11 +112,11 @@ func unknownService(c *catalog.Catalog, name string) error {
 		return usagef("%q is the ONC RPC program %s (%d), and no service of the catalog has it; its usual ports: %s",
 			name, p.Name, p.Number, usualPorts(p))
 	}
-	if near := c.Nearest(name, 3); len(near) > 0 {
-		return usagef("unknown service %q; did you mean %s?", name, alternatives(near))
-	}
 	if _, ok := config.Suggest(name, []string{"list"}); ok {
 		return usagef(`unknown service %q; did you mean "quaymaster service list"?`, name)
+	}
+	if near := c.Nearest(name, 3); len(near) > 0 {
+		return usagef(`unknown service %q; did you mean %s? "quaymaster service list" has them all`, name, alternatives(near))
 	}
 	return usagef(`unknown service %q: "quaymaster service list" has them all`, name)
 }

@@ -95,13 +95,13 @@ func TestServiceNames(t *testing.T) {
 
 func TestUnknownServices(t *testing.T) {
 	tests := []struct{ name, want string }{
-		{"dsfr", `unknown service "dsfr"; did you mean DFSR?`},
+		{"dsfr", `unknown service "dsfr"; did you mean DFSR, DFSN or DHCP? "quaymaster service list" has them all`},
 		{"lsit", `unknown service "lsit"; did you mean "quaymaster service list"?`},
-		{"zzzzzz", `unknown service "zzzzzz": "quaymaster service list" has them all`},
+		{"zzzzzz", `unknown service "zzzzzz"; did you mean AD, ALG or AD CS? "quaymaster service list" has them all`},
 		{"winreg", `"winreg" is the RPC interface winreg of RemoteRegistry, and no service of the catalog has it: no ports of it are known beside its transports: \pipe\winreg`},
 		{"338CD001-2244-31f1-aaaa-900038001003", `"338CD001-2244-31f1-aaaa-900038001003" is the RPC interface winreg of RemoteRegistry, and no service of the catalog has it: no ports of it are known beside its transports: \pipe\winreg`},
-		{"100011", `"100011" is the ONC RPC program rquotad (100011), and no service of the catalog has it; its usual ports: none, the port mapper tells`},
-		{"100011x", `unknown service "100011x": "quaymaster service list" has them all`},
+		{"100001", `"100001" is the ONC RPC program rstatd (100001), and no service of the catalog has it; its usual ports: none, the port mapper tells`},
+		{"100011x", `unknown service "100011x"; did you mean fax, AD or ALG? "quaymaster service list" has them all`},
 	}
 	for _, tt := range tests {
 		_, err := findServices(catalog.Builtin(), []string{"dfsr", tt.name})
@@ -414,7 +414,7 @@ func TestServiceRows(t *testing.T) {
 	got := rows(f.portRows(servicesOf(t, "TermService", "winrm")))
 	want := [][]string{
 		{"service", "port", "protocol", "app", "need", "condition", "sources"},
-		{"terminal-services", "3389", "tcp", "RDP", "required", "", "kb832017-2020+kb832017-2022+kb832017-2023"},
+		{"terminal-services", "3389", "tcp", "RDP", "required", "", "kb832017-2020;kb832017-2022;kb832017-2023"},
 	}
 	if diff := cmp.Diff(want, got[:2]); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

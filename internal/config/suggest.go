@@ -5,44 +5,46 @@ import (
 	"strings"
 )
 
-// Suggest returns the one of known that word is most likely a misspelling of, or
-// false if none is close: the first of [Nearest].
+// longest is the most characters of a word that is compared: nobody mistypes more, and
+// the work grows with the square.
+const longest = 64
+
+// Suggest returns the one of known that word is most likely a misspelling of, the first of
+// [Nearest], or false if none is close: of its letters one in three may be wrong.
 func Suggest(word string, known []string) (string, bool) {
-	near := Nearest(word, known)
-	if len(near) == 0 {
-		return "", false
+	for _, k := range Nearest(word, known) {
+		letters, target := fold(word), fold(k)
+		// A word with all its letters wrong is another word.
+		if d := distance(letters, target); d <= max(1, len(letters)/3) && d < min(len(letters), len(target)) {
+			return k, true
+		}
 	}
-	return near[0], true
+	return "", false
 }
 
-// Nearest returns those of known that word may be a misspelling of, the most likely
-// first. It counts letters that are missing, extra, wrong or swapped with the next
-// (the Damerau-Levenshtein distance, optimal string alignment) and allows one in
-// three. Upper and lower case are the same to it. Equally good ones stay in the order
-// of known.
+// Nearest returns known in the order of how little is wrong with word if each of them was
+// meant. It counts letters that are missing, extra, wrong or swapped with the next
+// (the Damerau-Levenshtein distance, optimal string alignment). Upper and lower case are the
+// same to it. Equally good ones stay in the order of known. There are none near what is
+// empty or very long.
 func Nearest(word string, known []string) []string {
-	const longest = 64 // characters; nobody mistypes more, and the work grows with the square
-	letters := []rune(strings.ToLower(word))
-	if len(letters) > longest {
+	letters := fold(word)
+	if len(letters) == 0 || len(letters) > longest {
 		return nil
 	}
-	most := max(1, len(letters)/3)
 	var near []string
 	distances := map[string]int{}
 	for _, k := range known {
-		target := []rune(strings.ToLower(k))
-		if len(target) > longest {
-			continue
-		}
-		// A word with all its letters wrong is another word.
-		if d := distance(letters, target); d <= most && d < min(len(letters), len(target)) {
+		if target := fold(k); len(target) <= longest {
 			near = append(near, k)
-			distances[k] = d
+			distances[k] = distance(letters, target)
 		}
 	}
 	slices.SortStableFunc(near, func(a, b string) int { return distances[a] - distances[b] })
 	return near
 }
+
+func fold(word string) []rune { return []rune(strings.ToLower(word)) }
 
 // distance returns how many edits make b of a.
 func distance(a, b []rune) int {

