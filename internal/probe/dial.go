@@ -87,7 +87,12 @@ func (c *conn) Close() error {
 // dial connects to a port of "tcp" or "udp" within the prober's bounds and time. The
 // error of a connection that did not come about has a [StateOf].
 func (p *Prober) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	release, err := p.acquire(ctx, to.Addr())
+	return p.dialHost(ctx, to.Addr(), network, to.String())
+}
+
+// dialHost is dial for what counts as the host's and need not have a port.
+func (p *Prober) dialHost(ctx context.Context, host netip.Addr, network, address string) (net.Conn, error) {
+	release, err := p.acquire(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +102,7 @@ func (p *Prober) dial(ctx context.Context, network string, to netip.AddrPort) (n
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
-	c, err := dial(ctx, network, to.String())
+	c, err := dial(ctx, network, address)
 	if err != nil {
 		release()
 		return nil, err

@@ -18,14 +18,15 @@ type Mapping struct {
 // after them are accepted, as all port mappers do. Errors wrap those of package xdr.
 func ParseMapping(b []byte) (Mapping, error) {
 	r := xdr.NewReader(b)
-	m := readMapping(&r)
+	m := ReadMapping(&r)
 	if err := r.Err(); err != nil {
 		return Mapping{}, fmt.Errorf("rpcbind: mapping: %w", err)
 	}
 	return m, nil
 }
 
-func readMapping(r *xdr.Reader) Mapping {
+// ReadMapping reads a mapping, of which a list that is long may be read one by one.
+func ReadMapping(r *xdr.Reader) Mapping {
 	return Mapping{Program: r.Uint32(), Version: r.Uint32(), Protocol: r.Uint32(), Port: r.Uint32()}
 }
 
@@ -40,7 +41,7 @@ func (m Mapping) Append(b []byte) []byte {
 // ParseMappings decodes the result of a version 2 DUMP (pmaplist, RFC 1833,
 // section 3.1). Bytes after it are accepted. Errors wrap those of package xdr.
 func ParseMappings(b []byte) ([]Mapping, error) {
-	return parseList(b, "pmaplist", readMapping)
+	return parseList(b, "pmaplist", ReadMapping)
 }
 
 // A list of RFC 1833 is optional data: 1, element, 1, element, …, 0, not a

@@ -20,14 +20,15 @@ type RPCB struct {
 // all port mappers do. Errors wrap those of package xdr.
 func ParseRPCB(b []byte) (RPCB, error) {
 	r := xdr.NewReader(b)
-	m := readRPCB(&r)
+	m := ReadRPCB(&r)
 	if err := r.Err(); err != nil {
 		return RPCB{}, fmt.Errorf("rpcbind: rpcb: %w", err)
 	}
 	return m, nil
 }
 
-func readRPCB(r *xdr.Reader) RPCB {
+// ReadRPCB reads a row, of which a list that is long may be read one by one.
+func ReadRPCB(r *xdr.Reader) RPCB {
 	return RPCB{
 		Program: r.Uint32(), Version: r.Uint32(),
 		NetID: r.String(MaxNetID), Address: r.String(MaxAddress), Owner: r.String(MaxOwner),
@@ -60,4 +61,4 @@ func (m RPCB) Append(b []byte) []byte {
 
 // ParseRPCBs decodes the result of a version 3 or 4 DUMP (rpcblist, RFC 1833,
 // section 2.1). Bytes after it are accepted. Errors wrap those of package xdr.
-func ParseRPCBs(b []byte) ([]RPCB, error) { return parseList(b, "rpcblist", readRPCB) }
+func ParseRPCBs(b []byte) ([]RPCB, error) { return parseList(b, "rpcblist", ReadRPCB) }

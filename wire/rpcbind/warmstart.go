@@ -29,7 +29,7 @@ func ParseRPCBFile(b []byte) ([]RPCB, error) {
 
 // ParseMappingFile decodes a file portmap.xdr. Errors wrap those of package xdr;
 // bytes after the list are [xdr.ErrTrailing].
-func ParseMappingFile(b []byte) ([]Mapping, error) { return parseFile(b, "portmap.xdr", readMapping) }
+func ParseMappingFile(b []byte) ([]Mapping, error) { return parseFile(b, "portmap.xdr", ReadMapping) }
 
 func parseFile[T any](b []byte, what string, element func(*xdr.Reader) T) ([]T, error) {
 	r := xdr.NewReader(b)
