@@ -94,7 +94,7 @@ func (p *Prober) ONC(ctx context.Context, host netip.Addr, o ONCOptions) *Report
 		switch {
 		case err != nil && len(r.Entries) > 0: // what was told until then is worth having
 			_, why := p.judge(ctx, err)
-			r.problem("its list breaks off after %d rows: %s", len(r.Entries), why)
+			r.problem("its list breaks off after row %d: %s", len(r.Entries), why)
 			r.Cut = true
 		case err != nil:
 			return err

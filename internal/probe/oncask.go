@@ -26,7 +26,7 @@ func (p *Prober) askMapper(ctx context.Context, r *Report, ways []endpoint.Endpo
 			r.State = state
 		}
 		why = append(why, wayName(way)+": "+words)
-		if ctx.Err() != nil {
+		if over(ctx) {
 			break
 		}
 	}
@@ -80,7 +80,7 @@ func (p *Prober) askOver(ctx context.Context, r *Report, way endpoint.Endpoint, 
 			return nil
 		}
 		state, _ := p.judge(ctx, err)
-		if state == Filtered || state == NotListening || ctx.Err() != nil {
+		if state == Filtered || state == NotListening || over(ctx) {
 			return first(worst, err)
 		}
 		worst = err

@@ -35,7 +35,7 @@ var multicast = netip.MustParseAddr("ff02::202")
 
 // An Answer is one to a broadcast.
 type Answer struct {
-	From  netip.AddrPort // the port mapper
+	From  netip.AddrPort // a port mapper, which need not answer from the port that was asked
 	Entry                // where it says the program is
 }
 

@@ -190,7 +190,7 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return Listening, ""
 	case errors.As(err, &refused):
 		return judgeRefusal(refused.Reply)
-	case ctx.Err() != nil && (StateOf(err) == Filtered || errors.Is(err, context.Canceled)):
+	case over(ctx) && (StateOf(err) == Filtered || errors.Is(err, context.Canceled)):
 		return NotTried, "the time was over before it answered"
 	case errors.Is(err, errAnswer) && StateOf(err) != Failed:
 		return Wrong, "its answer does not come to an end"
@@ -213,6 +213,13 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return state, fmt.Sprintf("no answer in %v", p.timeout())
 	}
 	return state, err.Error()
+}
+
+// over tells whether a context's time is over, also when a connection that has its deadline is
+// the first to notice.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // judgeRefusal is judge for what a server refuses.
