@@ -87,7 +87,7 @@ func (o ONCOptions) address(host, any netip.Addr) netip.Addr {
 func (p *Prober) ONC(ctx context.Context, host netip.Addr, o ONCOptions) *Report {
 	host = host.Unmap()
 	r := &Report{Host: host, Dialect: endpoint.ONC}
-	p.askMapper(ctx, r, o.ways(host), mapperVersions, func(c *caller, version uint32) error {
+	p.askONC(ctx, r, o.ways(host), mapperVersions, func(c *caller, version uint32) error {
 		r.Entries, r.Cut = nil, false
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcDump), long: true}
 		err := c.call(ctx, q, func(list *results) error { return readDump(list, version, teller{host, o, r}) })

@@ -39,7 +39,7 @@ func TestONCOurs(t *testing.T) {
 	p := &Prober{}
 	server := serveONC(t, program(100005, 1, 3), "tcp", "udp")
 	register := func(row rpcbind.RPCB) {
-		c, err := p.callerAt(t.Context(), loopback, endpoint.Endpoint{NetID: rpcbind.Local, Path: o.Socket})
+		c, err := p.callerAt(t.Context(), oncHost, endpoint.Endpoint{NetID: rpcbind.Local, Path: o.Socket})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,12 +70,12 @@ func TestONCOurs(t *testing.T) {
 		{"local", o, "local " + o.Socket + ", version 4"},
 		{"tcp", ONCOptions{Port: o.Port}, fmt.Sprintf("tcp %d, version 4", o.Port)},
 	} {
-		r := p.ONC(t.Context(), loopback, tt.o)
+		r := p.ONC(t.Context(), oncHost, tt.o)
 		if r.State != Listening || r.Via != tt.via || len(r.Problems) != 0 || len(r.Entries) != 3 {
 			t.Errorf("%s: %+v", tt.name, r)
 			continue
 		}
-		p.TryONC(t.Context(), loopback, r.Entries, tt.o)
+		p.TryONC(t.Context(), oncHost, r.Entries, tt.o)
 		var got []string
 		for _, e := range r.Entries {
 			got = append(got, fmt.Sprintf("%d %s %s", e.Program, e.NetID, tried(e)))
@@ -87,13 +87,13 @@ func TestONCOurs(t *testing.T) {
 		}
 	}
 	o.Here = false
-	if r := p.LocateONC(t.Context(), loopback, 100005, 7, o); len(r.Entries) != 2 || len(r.Problems) != 2 || r.Entries[0].Addr.Port() != server {
+	if r := p.LocateONC(t.Context(), oncHost, 100005, 7, o); len(r.Entries) != 2 || len(r.Problems) != 2 || r.Entries[0].Addr.Port() != server {
 		t.Errorf("LocateONC = %+v", r)
 	}
-	if at, err := p.TimeONC(t.Context(), loopback, o); err != nil || time.Since(at).Abs() > time.Minute {
+	if at, err := p.TimeONC(t.Context(), oncHost, o); err != nil || time.Since(at).Abs() > time.Minute {
 		t.Errorf("TimeONC = %v, %v", at, err)
 	}
-	stats, err := p.StatisticsONC(t.Context(), loopback, o)
+	stats, err := p.StatisticsONC(t.Context(), oncHost, o)
 	if err != nil || stats[2].Sets != 3 || stats[2].Calls[rpcbind.ProcDump] != 2 {
 		t.Errorf("StatisticsONC = %+v, %v", stats, err)
 	}
@@ -122,7 +122,7 @@ func serveOurs(t *testing.T) ONCOptions {
 		t.Fatal(err)
 	}
 	o.Port = tcp.Addr().(*net.TCPAddr).AddrPort().Port()
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback.AsSlice(), Port: int(o.Port)})
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: oncHost.AsSlice(), Port: int(o.Port)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +271,8 @@ func TestONCSameAsRPCInfo(t *testing.T) {
 		o    ONCOptions
 		via  string
 	}{
-		{loopback, ONCOptions{Here: true}, "local /run/rpcbind.sock, version 4"},
-		{loopback, ONCOptions{}, "tcp 111, version 4"},
+		{oncHost, ONCOptions{Here: true}, "local /run/rpcbind.sock, version 4"},
+		{oncHost, ONCOptions{}, "tcp 111, version 4"},
 		{netip.MustParseAddr("::ffff:127.0.0.1"), ONCOptions{}, "tcp 111, version 4"},
 		{six, ONCOptions{}, "tcp6 111, version 4"},
 	} {
@@ -315,10 +315,10 @@ func TestONCSameAsRPCInfo(t *testing.T) {
 	}
 
 	// Version 2, as rpcinfo -p asks.
-	r := &Report{Host: loopback}
-	ok := p.askMapper(t.Context(), r, ONCOptions{}.ways(loopback), mapperVersions[2:], func(c *caller, version uint32) error {
+	r := &Report{Host: oncHost}
+	ok := p.askONC(t.Context(), r, ONCOptions{}.ways(oncHost), mapperVersions[2:], func(c *caller, version uint32) error {
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcDump), long: true}
-		return c.call(t.Context(), q, func(list *results) error { return readDump(list, version, teller{loopback, ONCOptions{}, r}) })
+		return c.call(t.Context(), q, func(list *results) error { return readDump(list, version, teller{oncHost, ONCOptions{}, r}) })
 	})
 	var got []string
 	for _, e := range r.Entries {
@@ -339,8 +339,8 @@ func TestTryONCKilled(t *testing.T) {
 	statd.Wait(t, startTime)
 	o := ONCOptions{Here: true}
 	p := &Prober{}
-	r := p.ONC(t.Context(), loopback, o)
-	p.TryONC(t.Context(), loopback, r.Entries, o)
+	r := p.ONC(t.Context(), oncHost, o)
+	p.TryONC(t.Context(), oncHost, r.Entries, o)
 	lies := 0
 	for _, e := range r.Entries {
 		want := Listening
@@ -366,7 +366,7 @@ func TestLocateONCReal(t *testing.T) {
 	p := &Prober{}
 	o := ONCOptions{Here: true, Addrs: []netip.Addr{netip.IPv6Loopback()}}
 	rows := map[string]netip.AddrPort{}
-	for _, e := range p.ONC(t.Context(), loopback, o).Entries {
+	for _, e := range p.ONC(t.Context(), oncHost, o).Entries {
 		rows[fmt.Sprintf("%d %d %s", e.Program, e.Version, e.NetID)] = e.Addr
 	}
 	check := func(r *Report, version uint32, want int, problems int) {
@@ -383,14 +383,14 @@ func TestLocateONCReal(t *testing.T) {
 			}
 		}
 	}
-	check(p.LocateONC(t.Context(), loopback, 100005, 3, o), 3, 4, 0) // not on the local socket
-	check(p.LocateONC(t.Context(), loopback, 100005, 0, o), 3, 4, 0)
-	check(p.LocateONC(t.Context(), loopback, 100000, 3, o), 3, 5, 0)
-	r := p.LocateONC(t.Context(), loopback, 100005, 77, o)
+	check(p.LocateONC(t.Context(), oncHost, 100005, 3, o), 3, 4, 0) // not on the local socket
+	check(p.LocateONC(t.Context(), oncHost, 100005, 0, o), 3, 4, 0)
+	check(p.LocateONC(t.Context(), oncHost, 100000, 3, o), 3, 5, 0)
+	r := p.LocateONC(t.Context(), oncHost, 100005, 77, o)
 	if len(r.Entries) != 4 || len(r.Problems) != 4 || !slices.Contains(r.Problems, "it does not know mountd 77 on tcp, and tells the address of another version") {
 		t.Errorf("version 77: %d entries, problems %q", len(r.Entries), r.Problems)
 	}
-	if r := p.LocateONC(t.Context(), loopback, 399999, 1, o); r.State != Listening || len(r.Entries) != 0 || r.Why != "it does not know the program" {
+	if r := p.LocateONC(t.Context(), oncHost, 399999, 1, o); r.State != Listening || len(r.Entries) != 0 || r.Why != "it does not know the program" {
 		t.Errorf("unknown program: %+v", r)
 	}
 }
@@ -402,13 +402,13 @@ func TestStatisticsReal(t *testing.T) {
 	}
 	startRPC(t)
 	p := &Prober{}
-	p.LocateONC(t.Context(), loopback, 100005, 3, ONCOptions{})
-	at, err := p.TimeONC(t.Context(), loopback, ONCOptions{})
+	p.LocateONC(t.Context(), oncHost, 100005, 3, ONCOptions{})
+	at, err := p.TimeONC(t.Context(), oncHost, ONCOptions{})
 	if err != nil || time.Since(at).Abs() > time.Minute {
 		t.Errorf("TimeONC = %v, %v", at, err)
 	}
 	printed := rpcinfo(t, "-m", "127.0.0.1")
-	stats, err := p.StatisticsONC(t.Context(), loopback, ONCOptions{})
+	stats, err := p.StatisticsONC(t.Context(), oncHost, ONCOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +519,7 @@ func TestFullBacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: loopback.As4()}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: oncHost.As4()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Listen(fd, 0); err != nil {
@@ -529,7 +529,7 @@ func TestFullBacklog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := netip.AddrPortFrom(loopback, uint16(name.(*unix.SockaddrInet4).Port))
+	at := netip.AddrPortFrom(oncHost, uint16(name.(*unix.SockaddrInet4).Port))
 	for range 2 { // one waits, one is being taken; a third may be dropped already
 		if c, err := net.DialTimeout("tcp", at.String(), 200*time.Millisecond); err == nil {
 			defer c.Close()

@@ -25,7 +25,7 @@ import (
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
-var loopback = netip.MustParseAddr("127.0.0.1")
+var oncHost = netip.MustParseAddr("127.0.0.1")
 
 // An answerer returns the whole message that answers a call; nil is silence.
 type answerer func(call oncrpc.Call, args []byte) []byte
@@ -76,12 +76,12 @@ func serveONC(t *testing.T, answer answerer, networks ...string) uint16 {
 func serveRaw(t *testing.T, handle func(net.Conn), datagram func([]byte) [][]byte, networks ...string) uint16 {
 	t.Helper()
 	for range 100 { // the port that UDP gets may be taken for TCP
-		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback.AsSlice()})
+		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: oncHost.AsSlice()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		port := udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-		tcp, err := net.Listen("tcp4", netip.AddrPortFrom(loopback, port).String())
+		tcp, err := net.Listen("tcp4", netip.AddrPortFrom(oncHost, port).String())
 		if err != nil {
 			udp.Close()
 			continue
@@ -171,7 +171,7 @@ func onc(t *testing.T, p *Prober, o ONCOptions) *Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	return p.ONC(ctx, loopback, o)
+	return p.ONC(ctx, oncHost, o)
 }
 
 // TestONCRows: what is odd is kept and named, and what is not is as it can be called.
@@ -215,7 +215,7 @@ func TestONCRows(t *testing.T) {
 			port := serveONC(t, mapperWith([]rpcbind.RPCB{tt.row, tt.row}, nil), "tcp")
 			r := onc(t, &Prober{}, ONCOptions{Port: port})
 			want := &Report{
-				Host: loopback, Dialect: endpoint.ONC, Via: "tcp " + strconv.Itoa(int(port)) + ", version 4",
+				Host: oncHost, Dialect: endpoint.ONC, Via: "tcp " + strconv.Itoa(int(port)) + ", version 4",
 				State: Listening, Entries: []Entry{tt.want, tt.want}, Problems: tt.problems,
 			}
 			if diff := cmp.Diff(want, r, equalReports...); diff != "" {
@@ -237,12 +237,12 @@ func TestONCMappings(t *testing.T) {
 	}), "udp")
 	r := onc(t, &Prober{}, ONCOptions{Port: port})
 	udp := func(port uint16) endpoint.Endpoint {
-		return endpoint.Endpoint{NetID: rpcbind.UDP, Addr: netip.AddrPortFrom(loopback, port)}
+		return endpoint.Endpoint{NetID: rpcbind.UDP, Addr: netip.AddrPortFrom(oncHost, port)}
 	}
 	want := &Report{
-		Host: loopback, Dialect: endpoint.ONC, Via: "udp " + strconv.Itoa(int(port)) + ", version 2", State: Listening,
+		Host: oncHost, Dialect: endpoint.ONC, Via: "udp " + strconv.Itoa(int(port)) + ", version 2", State: Listening,
 		Entries: []Entry{
-			{Interface: endpoint.Program(100005, 3), Endpoint: endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.AddrPortFrom(loopback, 20048)}},
+			{Interface: endpoint.Program(100005, 3), Endpoint: endpoint.Endpoint{NetID: rpcbind.TCP, Addr: netip.AddrPortFrom(oncHost, 20048)}},
 			{Interface: endpoint.Program(100005, 3), Told: "port 20048", Problems: []string{"the protocol 132 is not known"}},
 			{Interface: endpoint.Program(300001, 1), Endpoint: endpoint.Endpoint{NetID: rpcbind.UDP}, Told: "port 70000", Problems: []string{"there is no such port"}},
 			{Interface: endpoint.Program(300001, 1), Endpoint: udp(0), Problems: []string{"port 0"}},
@@ -297,7 +297,7 @@ func TestONCWays(t *testing.T) {
 		{"not let in", never(func(call oncrpc.Call) []byte { return oncrpc.AppendAuthError(nil, call.XID, oncrpc.AuthTooWeak) }), []string{"tcp"}, Rejected, "",
 			"tcp PORT: " + authErrors[oncrpc.AuthTooWeak] + "; udp PORT: nothing listens", nil},
 		{"another RPC", never(func(call oncrpc.Call) []byte { return oncrpc.AppendRPCMismatch(nil, call.XID) }), []string{"udp"}, Wrong, "",
-			"tcp PORT: nothing listens; udp PORT: it speaks versions 2 to 2 of ONC RPC, and not 2", nil},
+			"tcp PORT: nothing listens; udp PORT: it speaks version 2 of ONC RPC, and not 2", nil},
 		{"nothing", nil, nil, NotListening, "", "tcp PORT: nothing listens; udp PORT: nothing listens", nil},
 		{"silence", never(func(oncrpc.Call) []byte { return nil }), []string{"udp"}, NotListening, "", "tcp PORT: nothing listens; udp PORT: no answer in 200ms", nil},
 		{"TCP without answers", never(func(oncrpc.Call) []byte { return nil }), []string{"tcp", "udp"}, Filtered, "", "tcp PORT: no answer in 200ms; udp PORT: no answer in 200ms", nil},
@@ -400,7 +400,7 @@ func TestONCHostile(t *testing.T) {
 			b = append(b, row[:12]...) // program and version
 			w.Write(append(mark(oncrpc.MaxFragment, true), xdr.AppendUint32(b, 0xffffffff)...))
 			forever(w, []byte{'x'})
-		}), state: Listening, entries: 1, problem: "its list breaks off after row 1: what it answers is not ONC RPC"},
+		}), state: Listening, entries: 1, problem: "its list breaks off after row 1: a text in its answer is longer than any should be"},
 		{name: "answers to others", handle: stream(func(w io.Writer, call oncrpc.Call) {
 			call.XID++
 			b := success(call, listOf([]rpcbind.RPCB{})...)
@@ -513,7 +513,7 @@ func TestONCEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	r := (&Prober{Timeout: time.Minute}).ONC(ctx, loopback, ONCOptions{Port: port})
+	r := (&Prober{Timeout: time.Minute}).ONC(ctx, oncHost, ONCOptions{Port: port})
 	if time.Since(start) > 20*time.Second || r.State != NotTried || !strings.Contains(r.Why, "the time was over") {
 		t.Errorf("after %v: %v, %q", time.Since(start), r.State, r.Why)
 	}

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,18 +12,18 @@ import (
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 )
 
-// askMapper has try ask the mapper, in one way and version after the other until it succeeds,
+// askONC has try ask the mapper, in one way and version after the other until it succeeds,
 // and puts into the report what became of it.
-func (p *Prober) askMapper(ctx context.Context, r *Report, ways []endpoint.Endpoint, versions []uint32, try func(c *caller, version uint32) error) bool {
+func (p *Prober) askONC(ctx context.Context, r *Report, ways []endpoint.Endpoint, versions []uint32, try func(c *caller, version uint32) error) bool {
 	var why []string
 	for _, way := range ways {
-		err := p.askOver(ctx, r, way, versions, try)
+		err := p.askONCOver(ctx, r, way, versions, try)
 		if err == nil {
 			r.State, r.Why = Listening, ""
 			return true
 		}
 		state, words := p.judge(ctx, err)
-		if r.State == NotTried || says[state] > says[r.State] {
+		if r.State == NotTried || weight[state] > weight[r.State] {
 			r.State = state
 		}
 		why = append(why, wayName(way)+": "+words)
@@ -34,9 +35,9 @@ func (p *Prober) askMapper(ctx context.Context, r *Report, ways []endpoint.Endpo
 	return false
 }
 
-// says is how much a state says of a mapper that was asked in several ways: that it hung up
+// weight is how much a state says of a mapper that was asked in several ways: that it hung up
 // over UDP says more than silence over TCP.
-var says = map[State]int{Failed: 1, Filtered: 2, NotListening: 3, Wrong: 4, Rejected: 5}
+var weight = map[State]int{Failed: 1, Filtered: 2, NotListening: 3, Wrong: 4, Rejected: 5}
 
 // wayName returns how a mapper is asked, for people: "tcp 111".
 func wayName(way endpoint.Endpoint) string {
@@ -46,9 +47,9 @@ func wayName(way endpoint.Endpoint) string {
 	return fmt.Sprintf("%s %s", way.NetID, way.Path)
 }
 
-// askOver is askMapper in one way. A version that the mapper says it lacks leads to those that
+// askONCOver is askONC in one way. A version that the mapper says it lacks leads to those that
 // it says it has.
-func (p *Prober) askOver(ctx context.Context, r *Report, way endpoint.Endpoint, versions []uint32, try func(c *caller, version uint32) error) error {
+func (p *Prober) askONCOver(ctx context.Context, r *Report, way endpoint.Endpoint, versions []uint32, try func(c *caller, version uint32) error) error {
 	var c *caller
 	defer func() {
 		if c != nil {
@@ -67,7 +68,7 @@ func (p *Prober) askOver(ctx context.Context, r *Report, way endpoint.Endpoint, 
 			}
 			var err error
 			if c, err = p.callerAt(ctx, r.Host, way); err != nil {
-				return first(worst, err)
+				return cmp.Or(worst, err)
 			}
 		}
 		c.took = 0
@@ -80,8 +81,11 @@ func (p *Prober) askOver(ctx context.Context, r *Report, way endpoint.Endpoint, 
 			return nil
 		}
 		state, _ := p.judge(ctx, err)
+		if c.took == 0 && (errors.Is(err, errAnswer) || errors.Is(err, errFlood) || errors.Is(err, errEnd)) {
+			return err // it has no version at all
+		}
 		if state == Filtered || state == NotListening || over(ctx) {
-			return first(worst, err)
+			return cmp.Or(worst, err)
 		}
 		worst = err
 		var refused *oncrpc.ReplyError
@@ -93,19 +97,11 @@ func (p *Prober) askOver(ctx context.Context, r *Report, way endpoint.Endpoint, 
 			return err
 		case oncrpc.ProgMismatch:
 			if reply.Low <= version && version <= reply.High {
-				r.problem("it refuses version %d of the port mapper and says that it has versions %d to %d", version, reply.Low, reply.High)
+				r.problem("it refuses version %d of the port mapper and says that it has %s", version, versionRange{reply.Low, reply.High})
 				continue
 			}
 			low, high = reply.Low, reply.High
 		}
 	}
 	return worst
-}
-
-// first returns the first of two errors that there is.
-func first(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }

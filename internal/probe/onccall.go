@@ -88,7 +88,9 @@ func (c *caller) callDatagram(ctx context.Context, header oncrpc.Call, args []by
 	answer, err := c.p.exchange(ctx, c.conn, append(header.Append(nil), args...), c.buf, func(b []byte) bool {
 		x := xdr.NewReader(b)
 		ours := x.Uint32() == header.XID && x.Err() == nil
-		strange = strange || !ours
+		if _, _, err := oncrpc.ParseReply(b); !ours && err != nil {
+			strange = true // and not a second answer to an earlier call
+		}
 		return ours
 	})
 	switch {
@@ -192,6 +194,8 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return judgeRefusal(refused.Reply)
 	case over(ctx) && (StateOf(err) == Filtered || errors.Is(err, context.Canceled)):
 		return NotTried, "the time was over before it answered"
+	case errors.Is(err, xdr.ErrTooLong):
+		return Wrong, "a text in its answer is longer than any should be"
 	case errors.Is(err, errAnswer) && StateOf(err) != Failed:
 		return Wrong, "its answer does not come to an end"
 	case errors.Is(err, errAnswer):
@@ -226,7 +230,7 @@ func over(ctx context.Context) bool {
 func judgeRefusal(r oncrpc.Reply) (State, string) {
 	switch {
 	case r.Stat == oncrpc.MsgDenied && r.Reject == oncrpc.RPCMismatch:
-		return Wrong, fmt.Sprintf("it speaks versions %d to %d of ONC RPC, and not 2", r.Low, r.High)
+		return Wrong, fmt.Sprintf("it speaks %s of ONC RPC, and not 2", versionRange{r.Low, r.High})
 	case r.Stat == oncrpc.MsgDenied:
 		return Rejected, authWords(r.Auth)
 	}
@@ -234,7 +238,7 @@ func judgeRefusal(r oncrpc.Reply) (State, string) {
 	case oncrpc.ProgUnavail:
 		return Wrong, "an RPC server without this program answers"
 	case oncrpc.ProgMismatch:
-		return Wrong, fmt.Sprintf("the program answers in versions %d to %d only", r.Low, r.High)
+		return Wrong, fmt.Sprintf("the program answers in %s only", versionRange{r.Low, r.High})
 	case oncrpc.ProcUnavail:
 		return Wrong, "it does not have the procedure"
 	case oncrpc.GarbageArgs:

@@ -79,7 +79,7 @@ func (r *Report) merge(one *Report) {
 	switch {
 	case r.State == NotTried, one.State == Listening:
 		r.State = one.State
-	case r.State != Listening && says[one.State] > says[r.State]:
+	case r.State != Listening && weight[one.State] > weight[r.State]:
 		r.State = one.State
 	}
 	if one.Time > 0 && (r.Time == 0 || one.Time < r.Time) {
@@ -121,7 +121,7 @@ func runLookups(ctx context.Context, lookups []*lookup) {
 
 func (l *lookup) run(ctx context.Context) {
 	sure := false // the address is that of the version
-	ok := l.p.askMapper(ctx, &l.report, l.ways, l.versions, func(c *caller, version uint32) (err error) {
+	ok := l.p.askONC(ctx, &l.report, l.ways, l.versions, func(c *caller, version uint32) (err error) {
 		l.report.Entries = nil
 		sure, err = l.ask(ctx, c, version)
 		return err
@@ -151,7 +151,7 @@ func (l *lookup) run(ctx context.Context) {
 func (l *lookup) another(e *Entry, has string) {
 	note := "the address is that of another version"
 	if has != "" {
-		note += ": the program has versions " + has
+		note += ": the program has " + has
 	}
 	e.Problems = append(e.Problems, note)
 	l.report.problem("it does not know %s on %s, and tells the address of another version", programName(*e), e.NetID)

@@ -19,7 +19,7 @@ const maxStatistics = 1 << 20
 func (p *Prober) StatisticsONC(ctx context.Context, host netip.Addr, o ONCOptions) (rpcbind.Stats, error) {
 	var stats rpcbind.Stats
 	r := &Report{Host: host.Unmap()}
-	ok := p.askMapper(ctx, r, o.ways(r.Host), []uint32{rpcbind.Version4}, func(c *caller, version uint32) error {
+	ok := p.askONC(ctx, r, o.ways(r.Host), []uint32{rpcbind.Version4}, func(c *caller, version uint32) error {
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcGetStat)}
 		return c.call(ctx, q, func(res *results) error {
 			b, err := res.all(maxStatistics)
@@ -43,7 +43,7 @@ func (p *Prober) StatisticsONC(ctx context.Context, host netip.Addr, o ONCOption
 func (p *Prober) TimeONC(ctx context.Context, host netip.Addr, o ONCOptions) (time.Time, error) {
 	var seconds uint32
 	r := &Report{Host: host.Unmap()}
-	ok := p.askMapper(ctx, r, o.ways(r.Host), []uint32{rpcbind.Version4, rpcbind.Version3}, func(c *caller, version uint32) error {
+	ok := p.askONC(ctx, r, o.ways(r.Host), []uint32{rpcbind.Version4, rpcbind.Version3}, func(c *caller, version uint32) error {
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcGetTime)}
 		return c.call(ctx, q, func(res *results) error {
 			return res.next(func(x *xdr.Reader) { seconds = x.Uint32() })

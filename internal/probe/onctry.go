@@ -82,7 +82,7 @@ func (o ONCOptions) cannotTry(host netip.Addr, at endpoint.Endpoint) string {
 func (p *Prober) tryTogether(ctx context.Context, host netip.Addr, group []*Entry) {
 	t := trial{p: p, host: host, at: group[0].Endpoint}
 	defer t.close()
-	ranges := map[uint32]*versionRange{}
+	ranges := map[uint32]versionRange{}
 	var silence error // what became of the first, when nobody has answered
 	answered := false
 	for _, e := range group {
@@ -99,16 +99,12 @@ func (p *Prober) tryTogether(ctx context.Context, host netip.Addr, group []*Entr
 		if !answered && (e.State == Filtered || e.State == NotListening || e.State == Failed) {
 			silence = err // the port is the same for all: nobody has to wait for each
 		}
-		v, seen := ranges[e.Program]
-		if !seen {
-			v = &versionRange{}
-			ranges[e.Program] = v
-		}
+		_, known := ranges[e.Program]
 		switch low, high, ok := mismatch(err); {
 		case ok:
-			*v = versionRange{low, high}
-		case e.State == Listening && !seen:
-			*v = t.versions(ctx, e.Program)
+			ranges[e.Program] = versionRange{low, high}
+		case e.State == Listening && !known:
+			ranges[e.Program] = t.versions(ctx, e.Program)
 		}
 	}
 	for _, e := range group {
@@ -130,7 +126,12 @@ func mismatch(err error) (low, high uint32, ok bool) {
 // A versionRange is what a server says of its versions; the zero value is nothing.
 type versionRange struct{ low, high uint32 }
 
-func (v versionRange) String() string { return fmt.Sprintf("%d to %d", v.low, v.high) }
+func (v versionRange) String() string {
+	if v.low == v.high {
+		return fmt.Sprintf("version %d", v.low)
+	}
+	return fmt.Sprintf("versions %d to %d", v.low, v.high)
+}
 
 // A trial calls an endpoint, with a new connection when one is needed.
 type trial struct {

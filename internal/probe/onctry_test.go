@@ -37,7 +37,7 @@ func program(number, low, high uint32) answerer {
 }
 
 func entryAt(number, version uint32, n rpcbind.NetID, port uint16) Entry {
-	return Entry{Interface: endpoint.Program(number, version), Endpoint: endpoint.Endpoint{NetID: n, Addr: netip.AddrPortFrom(loopback, port)}}
+	return Entry{Interface: endpoint.Program(number, version), Endpoint: endpoint.Endpoint{NetID: n, Addr: netip.AddrPortFrom(oncHost, port)}}
 }
 
 // tried returns what trying an entry found, in a line.
@@ -49,7 +49,7 @@ func try(t *testing.T, p *Prober, entries []Entry, o ONCOptions) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	p.TryONC(ctx, loopback, entries, o)
+	p.TryONC(ctx, oncHost, entries, o)
 	var got []string
 	for _, e := range entries {
 		got = append(got, tried(e))
@@ -189,7 +189,7 @@ func TestTryONCBounds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	p.TryONC(ctx, loopback, entries, ONCOptions{})
+	p.TryONC(ctx, oncHost, entries, ONCOptions{})
 	if most != 3 || time.Since(start) > 20*time.Second {
 		t.Errorf("%d connections at a time, want 3; took %v", most, time.Since(start))
 	}
@@ -249,7 +249,7 @@ func TestLocateONC(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			port := serveONC(t, mapperFor(tt.high, server, 1, 2, 3), strings.Fields(tt.networks)...)
-			r := (&Prober{}).LocateONC(t.Context(), loopback, tt.number, tt.version, ONCOptions{Port: port})
+			r := (&Prober{}).LocateONC(t.Context(), oncHost, tt.number, tt.version, ONCOptions{Port: port})
 			var got []string
 			for _, e := range r.Entries {
 				got = append(got, fmt.Sprintf("%s %d %s", e.NetID, e.Version, e.Problems))
@@ -271,7 +271,7 @@ func TestLocateONC(t *testing.T) {
 			}
 		})
 	}
-	r := (&Prober{}).LocateONC(t.Context(), loopback, 100005, 3, ONCOptions{Port: serveONC(t, nil)})
+	r := (&Prober{}).LocateONC(t.Context(), oncHost, 100005, 3, ONCOptions{Port: serveONC(t, nil)})
 	if r.State != NotListening || strings.Count(r.Why, "nothing listens") != 2 {
 		t.Errorf("without a mapper: %v, %q", r.State, r.Why)
 	}
@@ -281,10 +281,10 @@ func TestLocateONC(t *testing.T) {
 func TestStatisticsRefused(t *testing.T) {
 	o := ONCOptions{Port: serveONC(t, mapperWith(nil, []rpcbind.Mapping{}), "tcp")}
 	p := &Prober{}
-	if _, err := p.StatisticsONC(t.Context(), loopback, o); err == nil || !strings.Contains(err.Error(), "versions 2 to 2 only") {
+	if _, err := p.StatisticsONC(t.Context(), oncHost, o); err == nil || !strings.Contains(err.Error(), "version 2 only") {
 		t.Errorf("StatisticsONC: %v", err)
 	}
-	if _, err := p.TimeONC(t.Context(), loopback, o); err == nil || !strings.Contains(err.Error(), "versions 2 to 2 only") {
+	if _, err := p.TimeONC(t.Context(), oncHost, o); err == nil || !strings.Contains(err.Error(), "version 2 only") {
 		t.Errorf("TimeONC: %v", err)
 	}
 	endless := serveRaw(t, func(c net.Conn) {
@@ -296,7 +296,7 @@ func TestStatisticsRefused(t *testing.T) {
 			}
 		}
 	}, nil, "tcp")
-	if _, err := p.StatisticsONC(t.Context(), loopback, ONCOptions{Port: endless}); err == nil || !strings.Contains(err.Error(), errEnd.Error()) {
+	if _, err := p.StatisticsONC(t.Context(), oncHost, ONCOptions{Port: endless}); err == nil || !strings.Contains(err.Error(), errEnd.Error()) {
 		t.Errorf("StatisticsONC of an endless answer: %v", err)
 	}
 }
@@ -305,7 +305,7 @@ func TestStatisticsRefused(t *testing.T) {
 func TestBroadcastONC(t *testing.T) {
 	var calls atomic.Int32
 	callIt := func(answer func(call oncrpc.Call) []byte) netip.AddrPort {
-		return netip.AddrPortFrom(loopback, serveONC(t, func(call oncrpc.Call, args []byte) []byte {
+		return netip.AddrPortFrom(oncHost, serveONC(t, func(call oncrpc.Call, args []byte) []byte {
 			calls.Add(1)
 			remote, err := rpcbind.ParseRemoteCall(args)
 			if err != nil || call.Program != rpcbind.Program || rpcbind.Proc(call.Procedure) != rpcbind.ProcCallIt || remote.Program != 100005 || remote.Version != 3 || remote.Procedure != 0 {
@@ -326,7 +326,7 @@ func TestBroadcastONC(t *testing.T) {
 	stranger := callIt(func(call oncrpc.Call) []byte { call.XID++; return port(5)(call) })
 	silent := callIt(func(oncrpc.Call) []byte { return nil })
 
-	to := []netip.AddrPort{one, two, odd, short, refuses, stranger, silent, netip.AddrPortFrom(loopback, serveONC(t, nil))}
+	to := []netip.AddrPort{one, two, odd, short, refuses, stranger, silent, netip.AddrPortFrom(oncHost, serveONC(t, nil))}
 	got, err := (&Prober{}).BroadcastONC(t.Context(), 100005, 3, BroadcastOptions{To: to, For: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -370,7 +370,7 @@ func TestBroadcastFlood(t *testing.T) {
 		{"others", func(call oncrpc.Call, n uint32) []byte { return []byte("zzzz") }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback.AsSlice()})
+			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: oncHost.AsSlice()})
 			if err != nil {
 				t.Fatal(err)
 			}
