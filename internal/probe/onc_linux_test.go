@@ -67,7 +67,7 @@ func TestONCOurs(t *testing.T) {
 		o    ONCOptions
 		via  string
 	}{
-		{"local", o, "local " + o.Socket + ", version 4"},
+		{"local", o, "local @" + o.Socket + ", version 4"},
 		{"tcp", ONCOptions{Port: o.Port}, fmt.Sprintf("tcp %d, version 4", o.Port)},
 	} {
 		r := p.ONC(t.Context(), oncHost, tt.o)
@@ -117,6 +117,10 @@ func serveOurs(t *testing.T) ONCOptions {
 	if err != nil {
 		t.Fatal(err)
 	}
+	abstract, err := net.Listen("unix", "@"+o.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +135,7 @@ func serveOurs(t *testing.T) ONCOptions {
 	streams, datagrams := transport.StreamServer{Handler: m}, transport.DatagramServer{Handler: m}
 	for _, serve := range []func() error{
 		func() error { return streams.Serve(ctx, local) },
+		func() error { return streams.Serve(ctx, abstract) },
 		func() error { return streams.Serve(ctx, tcp) },
 		func() error { return datagrams.Serve(ctx, udp) },
 	} {

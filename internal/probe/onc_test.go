@@ -300,7 +300,7 @@ func TestONCWays(t *testing.T) {
 			"tcp PORT: nothing listens; udp PORT: it speaks version 2 of ONC RPC, and not 2", nil},
 		{"nothing", nil, nil, NotListening, "", "tcp PORT: nothing listens; udp PORT: nothing listens", nil},
 		{"silence", never(func(oncrpc.Call) []byte { return nil }), []string{"udp"}, NotListening, "", "tcp PORT: nothing listens; udp PORT: no answer in 200ms", nil},
-		{"TCP without answers", never(func(oncrpc.Call) []byte { return nil }), []string{"tcp", "udp"}, Filtered, "", "tcp PORT: no answer in 200ms; udp PORT: no answer in 200ms", nil},
+		{"TCP without answers", never(func(oncrpc.Call) []byte { return nil }), []string{"tcp", "udp"}, Filtered, "", "tcp PORT: it takes the connection and does not answer in 200ms: it hangs, or a firewall reads along; udp PORT: no answer in 200ms", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			port := serveONC(t, tt.answer, tt.networks...)
@@ -516,5 +516,39 @@ func TestONCEnds(t *testing.T) {
 	r := (&Prober{Timeout: time.Minute}).ONC(ctx, oncHost, ONCOptions{Port: port})
 	if time.Since(start) > 20*time.Second || r.State != NotTried || !strings.Contains(r.Why, "the time was over") {
 		t.Errorf("after %v: %v, %q", time.Since(start), r.State, r.Why)
+	}
+}
+
+// TestONCAddresses: the address of the host that is put in place of 0.0.0.0 and :: is one that
+// is known, of the family, with the zone if it needs one.
+func TestONCAddresses(t *testing.T) {
+	const link = "fe80::1%eth0"
+	for _, tt := range []struct {
+		host        string
+		options     ONCOptions
+		netid, told string
+		want        string
+		same        bool // as told
+	}{
+		{"192.0.2.1", ONCOptions{}, "tcp", "0.0.0.0.0.111", "192.0.2.1:111", false},
+		{"192.0.2.1", ONCOptions{}, "tcp6", "::.0.111", "[::]:111", true},
+		{"192.0.2.1", ONCOptions{Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}, "tcp6", "::.0.111", "[2001:db8::1]:111", false},
+		{"192.0.2.1", ONCOptions{Here: true}, "udp6", "::.0.111", "[::1]:111", false},
+		{"2001:db8::1", ONCOptions{Here: true}, "udp", "0.0.0.0.0.111", "127.0.0.1:111", false},
+		{"2001:db8::1", ONCOptions{}, "udp", "0.0.0.0.0.111", "0.0.0.0:111", true},
+		{"::1", ONCOptions{}, "udp", "0.0.0.0.0.111", "127.0.0.1:111", false},
+		{link, ONCOptions{}, "udp6", "::.0.111", "[fe80::1%eth0]:111", false},
+		{link, ONCOptions{}, "udp6", "fe80::1.0.111", "[fe80::1%eth0]:111", false},
+		{link, ONCOptions{}, "udp6", "fe80::2.0.111", "[fe80::2]:111", true},
+	} {
+		to := teller{netip.MustParseAddr(tt.host), tt.options, &Report{}}
+		e := to.row(rpcbind.RPCB{Program: 100005, Version: 3, NetID: tt.netid, Address: tt.told})
+		told := tt.told
+		if tt.same {
+			told = ""
+		}
+		if e.Addr.String() != tt.want || e.Told != told || len(e.Problems) > 0 {
+			t.Errorf("%s told by %s: %s, told %q, %q, want %s, %q", tt.told, tt.host, e.Addr, e.Told, e.Problems, tt.want, told)
+		}
 	}
 }

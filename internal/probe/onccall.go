@@ -19,9 +19,13 @@ import (
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
-// errUnreachable is what a datagram socket is told by ICMP port unreachable where the system
-// has no word of its own for that.
-var errUnreachable = errors.New("the port is not reachable")
+var (
+	// errUnreachable is what a datagram socket is told by ICMP port unreachable where the
+	// system has no word of its own for that.
+	errUnreachable = errors.New("the port is not reachable")
+	// errMute is silence on a connection that was made.
+	errMute = errors.New("it takes the connection and does not answer")
+)
 
 // A caller calls ONC programs over one connection. It is used by one goroutine.
 type caller struct {
@@ -129,6 +133,8 @@ func (c *caller) callStream(ctx context.Context, header oncrpc.Call, q question,
 		switch {
 		case err != nil && rec.size > 0:
 			return brokenOff(err)
+		case err != nil && StateOf(err) == Filtered:
+			return fmt.Errorf("%w: %w", errMute, err)
 		case err != nil:
 			return err
 		case reply.XID != header.XID:
@@ -211,6 +217,8 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return state, "nothing listens"
 	case state == Wrong:
 		return state, "it hung up without an answer"
+	case errors.Is(err, errMute):
+		return state, fmt.Sprintf("it takes the connection and does not answer in %v: it hangs, or a firewall reads along", p.timeout())
 	case errors.As(err, &errno): // such as "no route to host"
 		return state, errno.Error()
 	case state == Filtered:

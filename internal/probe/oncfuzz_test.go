@@ -115,9 +115,9 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("%+v, %v, want %+v, %v", got, err, reply, wantErr)
 		}
 		if err == nil {
-			all, err := res.all(1 << 20)
-			if err != nil || !bytes.Equal(all, rest) {
-				t.Fatalf("rest %x, %v, want %x", all, err, rest)
+			all, readErr := res.all(1 << 20)
+			if readErr != nil || !bytes.Equal(all, rest) {
+				t.Fatalf("rest %x, %v, want %x", all, readErr, rest)
 			}
 			err = reply.Err()
 		}
