@@ -59,6 +59,17 @@ func (o ONCOptions) at(addr netip.Addr, n rpcbind.NetID) endpoint.Endpoint {
 	return endpoint.Endpoint{NetID: n, Addr: netip.AddrPortFrom(addr, cmp.Or(o.Port, rpcbind.Port))}
 }
 
+// plain returns the host and the options with IPv4 addresses in their usual form: resolvers
+// return them mapped into IPv6.
+func (o ONCOptions) plain(host netip.Addr) (netip.Addr, ONCOptions) {
+	var addrs []netip.Addr
+	for _, a := range o.Addrs {
+		addrs = append(addrs, a.Unmap())
+	}
+	o.Addrs = addrs
+	return host.Unmap(), o
+}
+
 // isHost tells whether an address is known to be of the host.
 func (o ONCOptions) isHost(host, addr netip.Addr) bool {
 	return addr == host || slices.Contains(o.Addrs, addr) || (o.Here || host.IsLoopback()) && addr.IsLoopback()
@@ -85,7 +96,7 @@ func (o ONCOptions) address(host, any netip.Addr) netip.Addr {
 // that answers. Of what a mapper tells it keeps at most [MaxEntries] rows, and of their texts
 // what 16 MiB of an answer can hold: together at most some 100 MB.
 func (p *Prober) ONC(ctx context.Context, host netip.Addr, o ONCOptions) *Report {
-	host = host.Unmap()
+	host, o = o.plain(host)
 	r := &Report{Host: host, Dialect: endpoint.ONC}
 	p.askONC(ctx, r, o.ways(host), mapperVersions, func(c *caller, version uint32) error {
 		r.Entries, r.Cut = nil, false

@@ -369,7 +369,7 @@ func TestLocateONCReal(t *testing.T) {
 	}
 	startRPC(t)
 	p := &Prober{}
-	o := ONCOptions{Here: true, Addrs: []netip.Addr{netip.IPv6Loopback()}}
+	o := ONCOptions{Here: true, Addrs: []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1"), netip.IPv6Loopback()}}
 	rows := map[string]netip.AddrPort{}
 	for _, e := range p.ONC(t.Context(), oncHost, o).Entries {
 		rows[fmt.Sprintf("%d %d %s", e.Program, e.Version, e.NetID)] = e.Addr

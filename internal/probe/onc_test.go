@@ -325,7 +325,7 @@ func TestONCWays(t *testing.T) {
 
 // TestONCHostile: whatever a mapper does, it ends, within its time and memory, and is named.
 func TestONCHostile(t *testing.T) {
-	const timeout = 200 * time.Millisecond
+	const timeout = 500 * time.Millisecond
 	row := rpcbind.RPCB{Program: 100005, Version: 3, NetID: "tcp", Address: "0.0.0.0.78.80", Owner: "superuser"}.Append(rpcbind.AppendNext(nil))
 	// stream answers the first call of a connection with what write writes.
 	stream := func(write func(w io.Writer, call oncrpc.Call)) func(net.Conn) {
@@ -377,7 +377,7 @@ func TestONCHostile(t *testing.T) {
 		{name: "huge fragment and silence", handle: stream(func(w io.Writer, call oncrpc.Call) { w.Write(mark(oncrpc.MaxFragment, true)) }), state: Wrong, why: "does not come to an end"},
 		{name: "trickle", handle: stream(func(w io.Writer, call oncrpc.Call) {
 			for _, b := range append(mark(1<<20, true), success(call)...) {
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond)
 				if _, err := w.Write([]byte{b}); err != nil {
 					return
 				}

@@ -20,7 +20,7 @@ import (
 // A port mapper that lacks a version tells the address of another one; the entry and the
 // report say so. Where the mapper has no version 4, it is the program that is asked for that.
 func (p *Prober) LocateONC(ctx context.Context, host netip.Addr, program, version uint32, o ONCOptions) *Report {
-	host = host.Unmap()
+	host, o = o.plain(host)
 	var lookups []*lookup
 	add := func(versions []uint32, netid rpcbind.NetID, ways ...endpoint.Endpoint) {
 		l := &lookup{p: p, what: endpoint.Program(program, version), options: o, versions: versions, netid: netid, ways: ways}

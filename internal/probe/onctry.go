@@ -19,7 +19,7 @@ import (
 // host itself is called, at the addresses that the options know: a mapper cannot send us to
 // others. What the context leaves no time for is not tried.
 func (p *Prober) TryONC(ctx context.Context, host netip.Addr, entries []Entry, o ONCOptions) {
-	host = host.Unmap()
+	host, o = o.plain(host)
 	groups := map[endpoint.Endpoint][]*Entry{}
 	var order []endpoint.Endpoint
 	for i := range entries {
