@@ -116,8 +116,7 @@ func (d *dump) locate(ctx context.Context, q DCEQuery) error {
 			return m.Append(nil, d.conn.label)
 		}, readDCEMap, func(e *Entry) bool { return d.answers(e, q, protseq) })
 		if err != nil && i > 0 {
-			_, why := dceOutcome(ctx, err)
-			d.cut("not all was asked: " + why)
+			d.broken(ctx, "it could not be asked all: ", err)
 			return nil
 		}
 		if err != nil || d.report.Cut {
@@ -219,30 +218,22 @@ func (s *DCEServer) ask(ctx context.Context, c *DCEConn) error {
 			s.Stopped = q.Status == epm.StatusOK && !q.Listening
 		}
 	}
-	if !s.goesOn(ctx, epm.MgmtIsServerListening, err) {
-		return nil
+	if err != nil {
+		_, why := dceOutcome(ctx, err)
+		s.problem(epm.MgmtIsServerListening, why)
+		if !isFault(err) {
+			return nil
+		}
 	}
 	const room = 256 // bytes
 	name := epm.InqPrincName{AuthnProtocol: uint32(dcerpc.AuthSPNEGO), Size: room}
-	results, label, err = c.Call(ctx, ndr.UUID{}, uint16(epm.MgmtInqPrincName), name.Append(nil, c.label))
-	if err == nil {
-		var q epm.InqPrincNameReply
-		if q, err = epm.ParseInqPrincNameReply(results, label); err == nil && q.Status == epm.StatusOK {
-			s.Principal = q.Name
-		}
+	if results, label, err = c.Call(ctx, ndr.UUID{}, uint16(epm.MgmtInqPrincName), name.Append(nil, c.label)); err != nil {
+		return nil // many have none
 	}
-	s.goesOn(ctx, epm.MgmtInqPrincName, err)
+	if q, err := epm.ParseInqPrincNameReply(results, label); err == nil && q.Status == epm.StatusOK {
+		s.Principal = q.Name
+	}
 	return nil
-}
-
-// goesOn notes what an operation was answered, and tells whether another can be called.
-func (s *DCEServer) goesOn(ctx context.Context, op epm.MgmtOp, err error) bool {
-	if err == nil {
-		return true
-	}
-	_, why := dceOutcome(ctx, err)
-	s.problem(op, why)
-	return isFault(err)
 }
 
 func (s *DCEServer) problem(op epm.MgmtOp, why string) {

@@ -3,9 +3,11 @@ package probe
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -291,6 +293,68 @@ func TestDCEContext(t *testing.T) {
 	at = serveConns(t, func(conn net.Conn) { conn.Write([]byte("220 mail.example ESMTP\r\n")) })
 	if r := new(Prober).DCE(t.Context(), loopback, DCEOptions{HTTP: true, Port: at.Port()}); r.State != Wrong || !strings.Contains(r.Why, "220 mail.exam") {
 		t.Errorf("another greeting: %+v", r)
+	}
+}
+
+// TestDCEContextMidway: what was read before the time was up is kept, and is not the mapper's mistake.
+func TestDCEContextMidway(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte {
+		if n++; n == 2 {
+			cancel()
+			return []byte{}
+		}
+		return respond(h, lookupReply(aHandle(1), epm.StatusOK, rowAt(n)))
+	})
+	r := (&Prober{Timeout: time.Hour}).DCE(ctx, loopback, DCEOptions{Port: at.Port()})
+	if r.State != Listening || !r.Cut || r.Why != "the time was up" || len(r.Entries) != 1 || len(r.Problems) > 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestDCERecorded: Samba's mapper of a domain controller, as it was recorded, whose list ends
+// with a part that has no rows.
+func TestDCERecorded(t *testing.T) {
+	text, err := os.ReadFile("../../wire/dcerpc/testdata/rpcdump.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers [][]byte // to each PDU of the client
+	for line := range strings.Lines(string(text)) {
+		from, digits, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if from == "client" {
+			answers = append(answers, nil)
+		} else if from == "server" {
+			b, err := hex.DecodeString(digits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers[len(answers)-1] = append(answers[len(answers)-1], b...)
+		}
+	}
+	at := serveScript(t, func(h dcerpc.Header, _ []byte) []byte {
+		if len(answers) == 0 {
+			return nil
+		}
+		b := answers[0]
+		answers = answers[1:]
+		for rest := b; len(rest) > 0; rest = rest[binary.LittleEndian.Uint16(rest[fragLengthAt:]):] {
+			binary.LittleEndian.PutUint32(rest[12:], h.CallID)
+		}
+		return b
+	})
+	r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+	if r.State != Listening || r.Cut || len(r.Entries) != 53 {
+		t.Errorf("%d entries, %+v", len(r.Entries), r)
+	}
+	for _, e := range r.Entries {
+		if e.ProtSeq.HasPort() && (e.Told != "0.0.0.0" || e.Addr.Addr() != loopback) || len(e.Problems) > 0 {
+			t.Errorf("%+v", e)
+		}
+	}
+	if want := []string{"it tells 0.0.0.0: clients have to know that it is the host that they asked"}; !slices.Equal(r.Problems, want) {
+		t.Errorf("problems %q", r.Problems)
 	}
 }
 

@@ -124,7 +124,11 @@ func (c *DCEConn) Close() error { return c.conn.Close() }
 // exchange sends and then receives, within the time for one answer.
 func (c *DCEConn) exchange(ctx context.Context, pdus []byte, receive func() error) error {
 	defer c.p.limit(ctx, c.conn, c.p.timeout())()
-	_, err := c.conn.Write(pdus)
+	c.last = dcerpc.Assembler{}
+	var err error
+	if len(pdus) > 0 {
+		_, err = c.conn.Write(pdus)
+	}
 	if err == nil {
 		err = receive()
 	}
@@ -226,7 +230,6 @@ func (c *DCEConn) Call(ctx context.Context, object ndr.UUID, op uint16, stub []b
 		return nil, l, err
 	}
 	err = c.exchange(ctx, pdus, func() error {
-		c.last = dcerpc.Assembler{}
 		for {
 			h, pdu, err := c.next()
 			if err != nil {

@@ -58,8 +58,7 @@ func (d *dump) read(ctx context.Context, op epm.Op, ask func(ndr.Handle) []byte,
 			if part == 0 {
 				return err
 			}
-			_, why := dceOutcome(ctx, err)
-			d.cut("its list broke off: " + why)
+			d.broken(ctx, "its list broke off: ", err)
 			return nil
 		}
 		reply := parse(results, label)
@@ -94,6 +93,16 @@ func (d *dump) read(ctx context.Context, op epm.Op, ask func(ndr.Handle) []byte,
 func (d *dump) cut(why string) {
 	d.report.Cut = true
 	d.report.problem("%s", why)
+}
+
+// broken notes that an error kept us from reading all: the mapper's, or that our time was up.
+func (d *dump) broken(ctx context.Context, what string, err error) {
+	state, why := dceOutcome(ctx, err)
+	if state == NotTried {
+		d.report.Cut, d.report.Why = true, why
+		return
+	}
+	d.cut(what + why)
 }
 
 // ended tells whether that was the last part, however the mapper says it: no handle, no rows,
