@@ -44,7 +44,7 @@ type DCEQuery struct {
 	AnyVersion bool   // else a server of the major version, and of no older minor one
 	Major      uint16 // of the version
 	Minor      uint16
-	Object     ndr.UUID      // nil: none
+	Object     ndr.UUID      // nil: none; with AnyVersion all
 	ProtSeqs   []epm.ProtSeq // none: all
 }
 
@@ -109,29 +109,42 @@ func (d *dump) lookup(ctx context.Context, q epm.Lookup, keep func(*Entry) bool)
 // locate is ept_map for each protocol sequence.
 func (d *dump) locate(ctx context.Context, q DCEQuery) error {
 	want := dcerpc.Syntax{UUID: q.UUID, Major: q.Major, Minor: q.Minor}
-	for i, protseq := range q.ProtSeqs {
+	var refused error // for some protocol sequence
+	answered := false
+	for _, protseq := range q.ProtSeqs {
 		m := epm.Map{Object: q.Object, Tower: epm.Tower{Interface: want, Transfer: dcerpc.NDR, ProtSeq: protseq}, MaxTowers: d.most}
 		err := d.read(ctx, epm.OpMap, func(h ndr.Handle) []byte {
 			m.Handle = h
 			return m.Append(nil, d.conn.label)
 		}, readDCEMap, func(e *Entry) bool { return d.answers(e, q, protseq) })
-		if err != nil && i > 0 {
+		switch {
+		case err == nil:
+			answered = true
+		case isFault(err):
+			refused = err
+			continue
+		case !answered:
+			return err
+		default:
 			d.broken(ctx, "it could not be asked all: ", err)
+		}
+		if d.report.Cut {
 			return nil
 		}
-		if err != nil || d.report.Cut {
-			return err
-		}
 	}
-	return nil
+	if answered && refused != nil {
+		d.broken(ctx, "it does not answer for every protocol sequence: ", refused)
+		return nil
+	}
+	return refused
 }
 
 // answers tells whether a row is what was asked for.
 func (d *dump) answers(e *Entry, q DCEQuery, protseq epm.ProtSeq) bool {
 	r := d.report
 	switch {
-	case e.ProtSeq == 0: // what cannot be read is shown
-		return e.UUID == q.UUID || e.UUID.IsNil()
+	case e.ProtSeq == 0 && (e.UUID == q.UUID || e.UUID.IsNil()): // what cannot be read is shown
+		return true
 	case e.UUID != q.UUID:
 		r.problem("it ignores the interface it was asked for, and tells of others")
 		return false
@@ -145,8 +158,8 @@ func (d *dump) answers(e *Entry, q DCEQuery, protseq epm.ProtSeq) bool {
 	return true
 }
 
-// locateAny is ept_lookup by interface, of which only the servers of the object are kept, or
-// if there are none those without, as ept_map has it.
+// locateAny is ept_lookup by interface. If an object is asked for only its servers are kept,
+// or if there are none those without, as ept_map has it.
 func (d *dump) locateAny(ctx context.Context, q DCEQuery) error {
 	ask := epm.Lookup{Inquiry: epm.InquiryByInterface, Interface: dcerpc.Syntax{UUID: q.UUID}, VersOption: epm.VersAll}
 	err := d.lookup(ctx, ask, func(e *Entry) bool {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/wire/dcerpc"
 	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/ndr"
@@ -225,7 +227,7 @@ func TestDCEHostile(t *testing.T) {
 		{"a response to a bind", bound(func(h dcerpc.Header, pdu []byte) []byte { return respond(h, nil) }), Wrong, "the answer is not understood: a bind is answered with response"},
 		{"not a mapper", bound(func(h dcerpc.Header, pdu []byte) []byte {
 			return ackWith(h, pdu, dcerpc.Result{Result: dcerpc.ProviderRejection, Reason: dcerpc.AbstractSyntaxNotSupported})
-		}), Wrong, "another server"},
+		}), Wrong, "the server there does not"},
 		{"refused", bound(func(h dcerpc.Header, pdu []byte) []byte {
 			return dcerpc.AppendBindNak(nil, h.Reply(), dcerpc.BindNak{Reason: dcerpc.RejectAuthenticationTypeNotRecognized})
 		}), Rejected, "the server refuses the connection: it does not know this way"},
@@ -404,6 +406,11 @@ func TestDCEBrokenRows(t *testing.T) {
 		return c
 	}
 	transport := 2 + 2*(2+19+2+2) + 7 + 2 // of the floor that says TCP
+	address := func(b ...byte) []byte {   // in place of an IPv4 address
+		c := append(slices.Clone(good[:len(good)-6]), byte(len(b)), 0)
+		return append(c, b...)
+	}
+	v6 := netip.MustParseAddr("2001:db8::1").As16()
 	other := tower(uuidA, 1, 0, epm.TCP, "127.0.0.1:2002")
 	other.Transfer = dcerpc.NDR64
 	pipe := tower(uuidB, 1, 0, epm.NP, `\pipe\b`)
@@ -411,6 +418,7 @@ func TestDCEBrokenRows(t *testing.T) {
 	annotation := "\x1b]0;x\a \xff\u202e" + strings.Repeat("y", 5000)
 	stub := brokenReply(annotation,
 		good, nil, good[:30], change(transport, 0x16), floors(1000), []byte{}, change(transport+3, 0, 0), change(len(good)-4, 0, 0, 0, 0),
+		address(), address(v6[:]...), address(1, 2, 3),
 		other.Append(nil), pipe.Append(nil), tower(uuidB, 1, 0, epm.LRPC, "").Append(nil))
 	at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte { return respond(h, stub) })
 	r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
@@ -430,6 +438,9 @@ func TestDCEBrokenRows(t *testing.T) {
 		"0 0.0 NetID(0) ; its tower cannot be read: epm: tower: ndr: offset 0: short data",
 		"a 1.0 tcp 127.0.0.1:0; it has no port",
 		"a 1.0 tcp 127.0.0.1:2001 told 0.0.0.0",
+		"a 1.0 tcp 127.0.0.1:2001 told no address",
+		"a 1.0 tcp 127.0.0.1:2001 told 2001:db8::1",
+		"a 1.0 tcp 127.0.0.1:2001 told 010203",
 		"a 1.0 tcp 127.0.0.1:2002; it is told for the transfer syntax 71710533-beba-4937-8319-b5dbef9ccc36 1.0",
 		`b 1.0 np \\FS1\pipe\b`,
 		"b 1.0 lrpc ; it has no name",
@@ -525,6 +536,81 @@ func TestLocateDCEIgnored(t *testing.T) {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
 		if diff := cmp.Diff(tt.problems, r.Problems); diff != "" {
+			t.Errorf("%s: %s", tt.name, diff)
+		}
+	}
+}
+
+// TestLocateDCEFaults: a mapper that does not know of a protocol sequence is asked for the others.
+func TestLocateDCEFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		answers map[epm.ProtSeq]bool
+		want    []string
+		state   State
+		cut     bool
+	}{
+		{"all but one", map[epm.ProtSeq]bool{epm.TCP: true, epm.UDP: true, epm.LRPC: true, epm.HTTP: true}, []string{"a 1.0 tcp 127.0.0.1:1"}, Listening, true},
+		{"only the last", map[epm.ProtSeq]bool{epm.HTTP: true}, nil, Listening, true},
+		{"none", nil, nil, Rejected, false},
+	} {
+		at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte {
+			q, err := epm.ParseMap(m.Stub, h.Label)
+			if err != nil {
+				t.Error(err)
+			}
+			if !tt.answers[q.Tower.ProtSeq] {
+				return fault(h, dcerpc.StatusCantPerformOp)
+			}
+			reply := epm.MapReply{Max: epm.MaxEntries, Status: epm.StatusNotRegistered}
+			if q.Tower.ProtSeq == epm.TCP {
+				reply.Towers, reply.Status = []epm.Tower{rowAt(1).Tower}, epm.StatusOK
+			}
+			return respond(h, reply.Append(nil, ndr.LittleEndian))
+		})
+		r := new(Prober).LocateDCE(t.Context(), loopback, DCEQuery{UUID: uuidA, Major: 1}, DCEOptions{Port: at.Port()})
+		if diff := cmp.Diff(tt.want, lines(r.Entries)); diff != "" || r.State != tt.state || r.Cut != tt.cut || len(r.Problems) != map[bool]int{true: 1}[tt.cut] {
+			t.Errorf("%s: %+v %s", tt.name, r, diff)
+		}
+	}
+}
+
+// TestInterfacesDCEScript: servers that answer a part of what they are asked.
+func TestInterfacesDCEScript(t *testing.T) {
+	ids := epm.InqIfIDsReply{Interfaces: []dcerpc.Syntax{{UUID: uuidA, Major: 1, Minor: 2}}}.Append(nil, ndr.LittleEndian)
+	for _, tt := range []struct {
+		name    string
+		answers map[epm.MgmtOp][]byte
+		want    DCEServer
+	}{
+		{"all", map[epm.MgmtOp][]byte{
+			epm.MgmtInqIfIDs: ids, epm.MgmtIsServerListening: epm.IsServerListeningReply{Listening: true}.Append(nil, ndr.LittleEndian),
+			epm.MgmtInqPrincName: epm.InqPrincNameReply{Size: 256, Name: "host/dc1"}.Append(nil, ndr.LittleEndian),
+		}, DCEServer{State: Listening, Principal: "host/dc1"}},
+		{"stopped", map[epm.MgmtOp][]byte{epm.MgmtInqIfIDs: ids, epm.MgmtIsServerListening: epm.IsServerListeningReply{}.Append(nil, ndr.LittleEndian)},
+			DCEServer{State: Listening, Stopped: true}},
+		{"only the first", map[epm.MgmtOp][]byte{epm.MgmtInqIfIDs: ids},
+			DCEServer{State: Listening, Problems: []string{"mgmt_is_server_listening: it does not have the operation (nca_s_op_rng_error)"}}},
+		{"nothing", nil, DCEServer{State: Wrong, Why: "it does not have the operation (nca_s_op_rng_error)"}},
+		{"rubbish", map[epm.MgmtOp][]byte{epm.MgmtInqIfIDs: {1, 2, 3}}, DCEServer{State: Wrong, Why: "the answer is not understood: epm: inq if ids reply: ndr: offset 0: short data"}},
+		{"a status", map[epm.MgmtOp][]byte{epm.MgmtInqIfIDs: epm.InqIfIDsReply{Status: epm.StatusMgmtDisallowed}.Append(nil, ndr.LittleEndian), epm.MgmtIsServerListening: {}},
+			DCEServer{State: Listening, Problems: []string{"mgmt_inq_if_ids: rpc_s_mgmt_op_disallowed", "mgmt_is_server_listening: epm: is server listening reply: ndr: offset 0: short data"}}},
+	} {
+		at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte {
+			if stub, ok := tt.answers[epm.MgmtOp(m.Opnum)]; ok {
+				return respond(h, stub)
+			}
+			return fault(h, dcerpc.StatusOpRngError)
+		})
+		s := new(Prober).InterfacesDCE(t.Context(), at, DCEOptions{})
+		if bytes.Equal(tt.answers[epm.MgmtInqIfIDs], ids) {
+			tt.want.Interfaces = []endpoint.Interface{{Dialect: endpoint.DCE, UUID: uuidA, Major: 1, Minor: 2}}
+		}
+		if s.Time <= 0 {
+			t.Errorf("%s: no time", tt.name)
+		}
+		s.Time = 0
+		if diff := cmp.Diff(&tt.want, s); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
 	}

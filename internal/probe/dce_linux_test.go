@@ -258,7 +258,7 @@ func TestTryDCEOwnMapper(t *testing.T) {
 	}
 	p.TryDCE(t.Context(), loopback, entries, DCEOptions{})
 	checkTried(t, entries, []string{
-		"listening", "wrong: another server: it does not have the interface", "listening", "listening",
+		"listening", "wrong: the server there does not have the interface", "listening", "listening",
 		"not tried: is told at another address", "not tried: connectionless", "not tried: needs SMB 445", "not tried: is reached", "not tried: nothing",
 	})
 	if dialed != 1 {

@@ -193,9 +193,9 @@ func TestTryDCESamba(t *testing.T) {
 		lsarpc = ndr.MustParseUUID("12345778-1234-abcd-ef00-0123456789ab")
 	)
 	own := serveMapper(t, mapper.DCEConfig{},
-		epm.Entry{Tower: tower(samr, 1, 0, epm.TCP, "0.0.0.0:50111")},
-		epm.Entry{Tower: tower(lsarpc, 0, 0, epm.TCP, "127.0.0.1:50111")},
 		epm.Entry{Tower: tower(uuidA, 1, 0, epm.TCP, "127.0.0.1:50111")},
+		epm.Entry{Tower: tower(samr, 1, 0, epm.TCP, "127.0.0.1:50111")},
+		epm.Entry{Tower: tower(lsarpc, 0, 0, epm.TCP, "127.0.0.1:50111")},
 		epm.Entry{Tower: tower(samr, 7, 0, epm.TCP, "127.0.0.1:50111")},
 		epm.Entry{Tower: tower(samr, 1, 0, epm.NP, `\pipe\samr`)},
 	)
@@ -216,8 +216,8 @@ func TestTryDCESamba(t *testing.T) {
 		}
 		return r.Entries
 	}
-	const other = "wrong: another server: it does not have the interface"
-	checkTried(t, ask(), []string{"listening", "listening", other, other, "not tried: needs SMB 445", "listening"})
+	const other = "wrong: the server there does not have the interface"
+	checkTried(t, ask(), []string{other, "listening", "listening", other, "not tried: needs SMB 445", "listening"})
 
 	s := new(Prober).InterfacesDCE(t.Context(), at, DCEOptions{})
 	if s.State != Listening || s.Stopped || len(s.Problems) > 0 || !slices.Contains(s.Interfaces, endpoint.FromSyntax(dcerpc.Syntax{UUID: samr, Major: 1})) {

@@ -13,6 +13,7 @@ import (
 // options have none.
 type DCEAuth interface {
 	// Begin is called for each connection, before the first bind.
+	// An error, here as in what follows, is told as it is, with the state Failed.
 	Begin(to endpoint.Endpoint) (DCESecurity, error)
 }
 
@@ -44,6 +45,7 @@ const (
 	stubAlign   = 16 // of stubs that are protected, in bytes
 	stubStart   = dcerpc.HeaderSize + 8
 	maxLegs     = 8 // tokens that each side sends
+	maxToken    = dcerpc.MaxFrag - 256
 
 	fragLengthAt, authLengthAt = 8, 10 // in a header
 )
@@ -53,7 +55,11 @@ func (c *DCEConn) token(server []byte) (token []byte, more bool, err error) {
 	if c.security == nil {
 		return nil, false, nil
 	}
-	return c.security.Next(server)
+	token, more, err = c.security.Next(server)
+	if len(token) > maxToken {
+		return nil, false, fmt.Errorf("a token of %d bytes does not fit into a PDU", len(token))
+	}
+	return token, more, err
 }
 
 // authenticate goes on after the first bind until the client is known.

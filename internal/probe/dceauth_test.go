@@ -155,3 +155,34 @@ func toyServer(t *testing.T, s toySecurity, sign, forge bool) func(dcerpc.Header
 		return answer
 	}
 }
+
+type brokenAuth struct{ *toySecurity }
+
+func (brokenAuth) Begin(endpoint.Endpoint) (DCESecurity, error) {
+	return nil, errors.New("no such user")
+}
+
+type longToken struct{ *toySecurity }
+
+func (a longToken) Begin(endpoint.Endpoint) (DCESecurity, error) { return a, nil }
+func (longToken) Next([]byte) ([]byte, bool, error)              { return make([]byte, 1<<16), true, nil }
+
+// TestDCEAuthErrors: what the security provider cannot do is told, and an exchange of tokens ends.
+func TestDCEAuthErrors(t *testing.T) {
+	s := toySecurity{level: dcerpc.LevelConnect, legs: 100}
+	endless := toyAuth(func() *toySecurity { s := s; return &s })
+	for _, tt := range []struct {
+		auth  DCEAuth
+		state State
+		why   string
+	}{
+		{brokenAuth{}, Failed, "no such user"},
+		{longToken{&s}, Failed, "a token of 65536 bytes does not fit into a PDU"},
+		{endless, Wrong, "the answer is not understood: authentication does not come to an end"},
+	} {
+		at := serveScript(t, toyServer(t, s, true, false))
+		if r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port(), Auth: tt.auth}); r.State != tt.state || r.Why != tt.why {
+			t.Errorf("%+v, want %s: %s", r, tt.state, tt.why)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 type rejection dcerpc.Result
 
 func (r rejection) Error() string {
-	if dcerpc.ContextResult(r.Result) == dcerpc.ProviderRejection {
+	if r.Result == dcerpc.ProviderRejection {
 		return fmt.Sprintf("%s: %s", r.Result, r.Reason)
 	}
 	return r.Result.String()

@@ -17,9 +17,8 @@ import (
 // together and the rows themselves, at most [MaxEntries], it is about 100 MB.
 const (
 	maxDumpText = 16 << 20 // bytes of texts that are kept
-	dumpTimes   = 20       // times the prober's timeout, for all of a list
+	dumpTimes   = 20       // times the prober's timeout, for all that one mapper is asked
 	maxStale    = 16       // parts of a list in a row that have nothing new
-	maxParts    = 2 * MaxEntries
 )
 
 // A dump reads a list of rows in parts, into a report.
@@ -40,8 +39,7 @@ func newDump(r *Report, c *DCEConn, o DCEOptions) *dump {
 		most = min(o.Rows, most)
 	}
 	return &dump{
-		report: r, conn: c, until: time.Now().Add(dumpTimes * c.p.timeout()), most: most,
-		seed: maphash.MakeSeed(),
+		report: r, conn: c, until: time.Now().Add(dumpTimes * c.p.timeout()), most: most, seed: maphash.MakeSeed(),
 	}
 }
 
@@ -52,7 +50,7 @@ func (d *dump) read(ctx context.Context, op epm.Op, ask func(ndr.Handle) []byte,
 	var handle ndr.Handle
 	d.seen = map[uint64]struct{}{}
 	stale := 0
-	for part := range maxParts {
+	for part := 0; ; part++ { // each has rows, or is the last
 		results, label, err := d.conn.Call(ctx, ndr.UUID{}, uint16(op), ask(handle))
 		if err != nil {
 			if part == 0 {
@@ -84,9 +82,6 @@ func (d *dump) read(ctx context.Context, op epm.Op, ask func(ndr.Handle) []byte,
 		d.free(ctx, handle)
 		return nil
 	}
-	d.cut("its list has no end")
-	d.free(ctx, handle)
-	return nil
 }
 
 // cut notes that not all was read.

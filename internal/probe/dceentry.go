@@ -25,7 +25,8 @@ const (
 // with the row, and its transfer syntax.
 func (row *dceRow) entry(host netip.Addr) (e Entry, transfer dcerpc.Syntax) {
 	e.Dialect, e.Object = endpoint.DCE, row.object
-	e.Annotation, _, _ = strings.Cut(string(row.annotation[:min(len(row.annotation), maxAnnotation)]), "\x00")
+	annotation, _, _ := bytes.Cut(row.annotation[:min(len(row.annotation), maxAnnotation)], []byte{0})
+	e.Annotation = string(annotation)
 	if row.tower == nil {
 		e.wrong("the row has no tower: it does not say where")
 		return e, dcerpc.NDR

@@ -20,8 +20,8 @@ const (
 
 // TryDCE connects to the ports of a mapper's entries and binds their interfaces, and sets the
 // entries' State, Why and Time. Interfaces at one port share a connection where the server
-// takes that. A port takes at most ten times the prober's timeout, and one more; all together
-// take as long as the context lets them.
+// takes that. After ten times the prober's timeout a port is given up; all together take as
+// long as the context lets them.
 //
 // Entries at addresses that are not the host's are left alone unless the options say otherwise:
 // a mapper could have anybody connected to.

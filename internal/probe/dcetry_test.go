@@ -47,7 +47,7 @@ func TestTryDCE(t *testing.T) {
 	with := func(r dcerpc.Result) func(dcerpc.Header, []byte) []byte {
 		return func(h dcerpc.Header, pdu []byte) []byte { return ackWith(h, pdu, r) }
 	}
-	const other = "wrong: another server: it does not have the interface in this version"
+	const other = "wrong: the server there does not have the interface in this version"
 	for _, tt := range []struct {
 		name   string
 		answer func(h dcerpc.Header, pdu []byte) []byte

@@ -57,7 +57,7 @@ func rejectionWords(r rejection) (State, string) {
 	}
 	switch r.Reason {
 	case dcerpc.AbstractSyntaxNotSupported:
-		return Wrong, "another server: it does not have the interface in this version (abstract_syntax_not_supported)"
+		return Wrong, "the server there does not have the interface in this version (abstract_syntax_not_supported)"
 	case dcerpc.TransferSyntaxesNotSupported:
 		return Rejected, "the server has the interface, but not for NDR (proposed_transfer_syntaxes_not_supported)"
 	case dcerpc.LocalLimitExceeded:
@@ -96,7 +96,7 @@ func faultWords(f dcerpc.Fault) (State, string) {
 	case dcerpc.StatusUnsupportedAuthnLevel:
 		return Rejected, "it wants to know who asks, or wants it signed (nca_s_unsupported_authn_level)"
 	case dcerpc.StatusUnkIf:
-		return Wrong, "another server: it does not have the interface (nca_s_unk_if)"
+		return Wrong, "the server there does not have the interface (nca_s_unk_if)"
 	case dcerpc.StatusOpRngError:
 		return Wrong, "it does not have the operation (nca_s_op_rng_error)"
 	case dcerpc.StatusServerTooBusy:
