@@ -89,7 +89,7 @@ func TestDCEEnds(t *testing.T) {
 			}
 			return respond(h, lookupReply(p.handle, p.status, rows...))
 		})
-		r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+		r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 		var ports []int
 		for _, e := range r.Entries {
 			ports = append(ports, int(e.Addr.Port()))
@@ -135,7 +135,7 @@ func TestDCEEndless(t *testing.T) {
 				calls++
 				return respond(h, lookupReply(aHandle(1), epm.StatusOK, tt.rows(calls-1)...))
 			})
-			r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+			r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 			if !r.Cut || !freed.Load() || r.State != Listening || len(r.Entries) != tt.want || !slices.Contains(r.Problems, tt.problem) {
 				t.Errorf("after %d calls, freed %v: %d entries, cut %v, %q", calls, freed.Load(), len(r.Entries), r.Cut, r.Problems)
 			}
@@ -170,7 +170,7 @@ func TestDCESlow(t *testing.T) {
 			return here, nil
 		}}
 		start := time.Now()
-		r := p.DCE(t.Context(), loopback, DCEOptions{})
+		r := p.DCE(t.Context(), dceHost, DCEOptions{})
 		if took := time.Since(start); !r.Cut || !slices.Equal(r.Problems, []string{"its list takes too long"}) || took > (dumpTimes+2)*DefaultTimeout {
 			t.Errorf("after %v: %+v", took, r)
 		}
@@ -265,7 +265,7 @@ func TestDCEHostile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			at := tt.serve(t)
 			start := time.Now()
-			r := (&Prober{Timeout: timeout}).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+			r := (&Prober{Timeout: timeout}).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 			if r.State != tt.state || !strings.HasPrefix(r.Why, tt.why) || len(r.Entries) > 0 {
 				t.Errorf("%+v, want %s: %s", r, tt.state, tt.why)
 			}
@@ -282,18 +282,18 @@ func TestDCEContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	r := (&Prober{Timeout: time.Hour}).DCE(ctx, loopback, DCEOptions{Port: at.Port()})
+	r := (&Prober{Timeout: time.Hour}).DCE(ctx, dceHost, DCEOptions{Port: at.Port()})
 	if r.State != NotTried || r.Why != "the time was up" || time.Since(start) > 20*time.Second {
 		t.Errorf("after %v: %+v", time.Since(start), r)
 	}
-	if r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: closedPort(t)}); r.State != NotListening || r.Why == "" {
+	if r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: closedPort(t)}); r.State != NotListening || r.Why == "" {
 		t.Errorf("a closed port: %+v", r)
 	}
 	if r := new(Prober).DCE(t.Context(), netip.Addr{}, DCEOptions{Socket: "/nonexistent"}); r.State != NotListening || r.Why != "there is no such socket" {
 		t.Errorf("no socket: %+v", r)
 	}
 	at = serveConns(t, func(conn net.Conn) { conn.Write([]byte("220 mail.example ESMTP\r\n")) })
-	if r := new(Prober).DCE(t.Context(), loopback, DCEOptions{HTTP: true, Port: at.Port()}); r.State != Wrong || !strings.Contains(r.Why, "220 mail.exam") {
+	if r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{HTTP: true, Port: at.Port()}); r.State != Wrong || !strings.Contains(r.Why, "220 mail.exam") {
 		t.Errorf("another greeting: %+v", r)
 	}
 }
@@ -309,7 +309,7 @@ func TestDCEContextMidway(t *testing.T) {
 		}
 		return respond(h, lookupReply(aHandle(1), epm.StatusOK, rowAt(n)))
 	})
-	r := (&Prober{Timeout: time.Hour}).DCE(ctx, loopback, DCEOptions{Port: at.Port()})
+	r := (&Prober{Timeout: time.Hour}).DCE(ctx, dceHost, DCEOptions{Port: at.Port()})
 	if r.State != Listening || !r.Cut || r.Why != "the time was up" || len(r.Entries) != 1 || len(r.Problems) > 0 {
 		t.Errorf("%+v", r)
 	}
@@ -346,12 +346,12 @@ func TestDCERecorded(t *testing.T) {
 		}
 		return b
 	})
-	r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+	r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 	if r.State != Listening || r.Cut || len(r.Entries) != 53 {
 		t.Errorf("%d entries, %+v", len(r.Entries), r)
 	}
 	for _, e := range r.Entries {
-		if e.ProtSeq.HasPort() && (e.Told != "0.0.0.0" || e.Addr.Addr() != loopback) || len(e.Problems) > 0 {
+		if e.ProtSeq.HasPort() && (e.Told != "0.0.0.0" || e.Addr.Addr() != dceHost) || len(e.Problems) > 0 {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -421,7 +421,7 @@ func TestDCEBrokenRows(t *testing.T) {
 		address(), address(v6[:]...), address(1, 2, 3),
 		other.Append(nil), pipe.Append(nil), tower(uuidB, 1, 0, epm.LRPC, "").Append(nil))
 	at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte { return respond(h, stub) })
-	r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+	r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 	for i := range r.Entries {
 		if e := &r.Entries[i]; e.Annotation != annotation[:maxAnnotation] {
 			t.Errorf("annotation of %d: %q", i, e.Annotation)
@@ -485,7 +485,7 @@ func TestDCEBrokenAnswers(t *testing.T) {
 		{"another maximum", patched(whole, 24, 26), 3, false, "its answers name another maximum than was asked for"},
 	} {
 		at := serveCalls(t, func(h dcerpc.Header, m dcerpc.Request) []byte { return respond(h, tt.stub) })
-		r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port()})
+		r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port()})
 		named := slices.ContainsFunc(r.Problems, func(p string) bool { return strings.HasPrefix(p, tt.problem) })
 		if len(r.Entries) != tt.rows || r.Cut != tt.cut || !named || r.State != Listening {
 			t.Errorf("%s: %d rows, cut %v, %s, %q", tt.name, len(r.Entries), r.Cut, r.State, r.Problems)
@@ -531,7 +531,7 @@ func TestLocateDCEIgnored(t *testing.T) {
 		{"a version", DCEQuery{UUID: uuidA, Major: 1, Minor: 3}, []string{"a 1.4 tcp 127.0.0.1:4", `a 1.4 np \pipe\a`}, append([]string{"it ignores the interface it was asked for, and tells of others"}, ignores("version", "protocol sequence")...)},
 		{"any version", DCEQuery{UUID: uuidA, AnyVersion: true, ProtSeqs: []epm.ProtSeq{epm.NP}}, []string{`a 1.4 np \pipe\a`}, []string{"it ignores the interface it was asked for, and tells of others"}},
 	} {
-		r := new(Prober).LocateDCE(t.Context(), loopback, tt.q, DCEOptions{Port: at.Port()})
+		r := new(Prober).LocateDCE(t.Context(), dceHost, tt.q, DCEOptions{Port: at.Port()})
 		if diff := cmp.Diff(tt.want, lines(r.Entries)); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
 		}
@@ -568,7 +568,7 @@ func TestLocateDCEFaults(t *testing.T) {
 			}
 			return respond(h, reply.Append(nil, ndr.LittleEndian))
 		})
-		r := new(Prober).LocateDCE(t.Context(), loopback, DCEQuery{UUID: uuidA, Major: 1}, DCEOptions{Port: at.Port()})
+		r := new(Prober).LocateDCE(t.Context(), dceHost, DCEQuery{UUID: uuidA, Major: 1}, DCEOptions{Port: at.Port()})
 		if diff := cmp.Diff(tt.want, lines(r.Entries)); diff != "" || r.State != tt.state || r.Cut != tt.cut || len(r.Problems) != map[bool]int{true: 1}[tt.cut] {
 			t.Errorf("%s: %+v %s", tt.name, r, diff)
 		}
@@ -643,7 +643,7 @@ func FuzzDCEReply(f *testing.F) {
 			t.Errorf("%d rows, %s, %v; want %d, %s", len(q.rows), q.status, q.err, rows, status)
 		}
 		for i := range q.rows {
-			e, _ := q.rows[i].entry(loopback)
+			e, _ := q.rows[i].entry(dceHost)
 			if len(e.Annotation) > maxAnnotation || len(e.Told) > 8*(2*maxTold+40) || len(e.Path) > 3*epm.MaxName {
 				t.Errorf("%+v", e)
 			}

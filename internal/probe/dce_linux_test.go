@@ -135,11 +135,11 @@ func TestDCEOwnMapper(t *testing.T) {
 			via  string
 			told string
 		}{
-			{"tcp", loopback, DCEOptions{Port: own.tcp.Port()}, fmt.Sprintf("tcp %d", own.tcp.Port()), ""},
+			{"tcp", dceHost, DCEOptions{Port: own.tcp.Port()}, fmt.Sprintf("tcp %d", own.tcp.Port()), ""},
 			{"tcp6", netip.IPv6Loopback(), DCEOptions{Port: own.tcp6.Port()}, fmt.Sprintf("tcp %d", own.tcp6.Port()), " told 0.0.0.0"},
 			{"local", netip.Addr{}, DCEOptions{Socket: own.local}, own.local, ""},
-			{"http", loopback, DCEOptions{HTTP: true, Port: http.Port()}, fmt.Sprintf("http %d", http.Port()), ""},
-			{"big-endian", loopback, DCEOptions{Port: own.tcp.Port(), BigEndian: true}, fmt.Sprintf("tcp %d", own.tcp.Port()), ""},
+			{"http", dceHost, DCEOptions{HTTP: true, Port: http.Port()}, fmt.Sprintf("http %d", http.Port()), ""},
+			{"big-endian", dceHost, DCEOptions{Port: own.tcp.Port(), BigEndian: true}, fmt.Sprintf("tcp %d", own.tcp.Port()), ""},
 		} {
 			for _, rows := range []uint32{0, 1, 2, 7, 1000} {
 				t.Run(fmt.Sprintf("%s/handle=%v/%d", tt.name, handle, rows), func(t *testing.T) {
@@ -205,7 +205,7 @@ func TestLocateDCE(t *testing.T) {
 		{"any version, another object", DCEQuery{UUID: uuidA, AnyVersion: true, Object: uuidB}, []string{"a 1.0 tcp 127.0.0.1:2001 a note", "a 2.0 udp 127.0.0.1:2003"}},
 		{"nothing", DCEQuery{UUID: objectX, Major: 1}, nil},
 	} {
-		r := new(Prober).LocateDCE(t.Context(), loopback, tt.q, o)
+		r := new(Prober).LocateDCE(t.Context(), dceHost, tt.q, o)
 		if diff := cmp.Diff(tt.want, lines(r.Entries)); diff != "" || r.State != Listening || len(r.Problems) > 0 || r.Cut {
 			t.Errorf("%s: %+v\n%s", tt.name, r, diff)
 		}
@@ -219,7 +219,7 @@ func TestDCEManyRows(t *testing.T) {
 		rows = append(rows, epm.Entry{Tower: tower(uuidA, 1, 0, epm.TCP, fmt.Sprintf("127.0.0.1:%d", 2000+port))})
 	}
 	own := serveMapper(t, mapper.DCEConfig{}, rows...)
-	r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: own.tcp.Port()})
+	r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: own.tcp.Port()})
 	if len(r.Entries) != len(rows) || r.Cut || len(r.Problems) > 0 {
 		t.Errorf("%d entries of %d, cut %v, %q", len(r.Entries), len(rows), r.Cut, r.Problems)
 	}
@@ -232,7 +232,7 @@ func TestInterfacesDCE(t *testing.T) {
 	if s.State != Listening || s.Stopped || s.Time <= 0 || !slices.Contains(s.Interfaces, endpoint.FromSyntax(epm.Interface)) {
 		t.Errorf("our own = %+v", s)
 	}
-	if s := new(Prober).InterfacesDCE(t.Context(), netip.AddrPortFrom(loopback, closedPort(t)), DCEOptions{}); s.State != NotListening {
+	if s := new(Prober).InterfacesDCE(t.Context(), netip.AddrPortFrom(dceHost, closedPort(t)), DCEOptions{}); s.State != NotListening {
 		t.Errorf("a closed port = %+v", s)
 	}
 }
@@ -246,17 +246,17 @@ func TestTryDCEOwnMapper(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}}
 	entries := []Entry{
-		entryAt(epm.Interface, epm.TCP, own.tcp),
-		entryAt(dcerpc.Syntax{UUID: uuidA, Major: 1}, epm.TCP, own.tcp),
-		entryAt(epm.Management, epm.TCP, own.tcp),
-		entryAt(epm.Interface, epm.TCP, own.tcp),
-		entryAt(epm.Interface, epm.TCP, netip.MustParseAddrPort("192.0.2.7:135")),
-		entryAt(epm.Interface, epm.UDP, own.tcp),
+		dceEntryAt(epm.Interface, epm.TCP, own.tcp),
+		dceEntryAt(dcerpc.Syntax{UUID: uuidA, Major: 1}, epm.TCP, own.tcp),
+		dceEntryAt(epm.Management, epm.TCP, own.tcp),
+		dceEntryAt(epm.Interface, epm.TCP, own.tcp),
+		dceEntryAt(epm.Interface, epm.TCP, netip.MustParseAddrPort("192.0.2.7:135")),
+		dceEntryAt(epm.Interface, epm.UDP, own.tcp),
 		{Interface: endpoint.FromSyntax(epm.Interface), Endpoint: endpoint.Endpoint{ProtSeq: epm.NP, Path: `\pipe\x`}},
 		{Interface: endpoint.FromSyntax(epm.Interface), Endpoint: endpoint.Endpoint{ProtSeq: epm.LRPC, Path: "x"}},
 		{Interface: endpoint.FromSyntax(epm.Interface)},
 	}
-	p.TryDCE(t.Context(), loopback, entries, DCEOptions{})
+	p.TryDCE(t.Context(), dceHost, entries, DCEOptions{})
 	checkTried(t, entries, []string{
 		"listening", "wrong: the server there does not have the interface", "listening", "listening",
 		"not tried: is told at another address", "not tried: connectionless", "not tried: needs SMB 445", "not tried: is reached", "not tried: nothing",

@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	startTime = 20 * time.Second
+	sambaTime = 20 * time.Second
 	sambaDir  = "/run/samba-test" // paths of sockets are short
 	sambaPort = 50111
 	lsad      = "/usr/libexec/samba/rpcd_lsad"
@@ -62,7 +62,7 @@ func portsOption(from, to int) string {
 
 func waitToConnect(t *testing.T, at string) {
 	t.Helper()
-	nstest.WaitFor(t, "Samba to listen at "+at, startTime, func() bool {
+	nstest.WaitFor(t, "Samba to listen at "+at, sambaTime, func() bool {
 		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			conn.Close()
@@ -185,7 +185,7 @@ func TestTryDCESamba(t *testing.T) {
 	}
 	args := samba(t, portsOption(sambaPort, sambaPort), lsad)
 	service := nstest.Start(t, args[0], args[1:]...)
-	at := netip.AddrPortFrom(loopback, sambaPort)
+	at := netip.AddrPortFrom(dceHost, sambaPort)
 	waitToConnect(t, at.String())
 
 	var (
@@ -209,8 +209,8 @@ func TestTryDCESamba(t *testing.T) {
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		}}
-		r := p.DCE(t.Context(), loopback, DCEOptions{Port: own.tcp.Port()})
-		p.TryDCE(t.Context(), loopback, r.Entries, DCEOptions{})
+		r := p.DCE(t.Context(), dceHost, DCEOptions{Port: own.tcp.Port()})
+		p.TryDCE(t.Context(), dceHost, r.Entries, DCEOptions{})
 		if dialed > 1 {
 			t.Errorf("%d connections to Samba", dialed)
 		}
@@ -225,7 +225,7 @@ func TestTryDCESamba(t *testing.T) {
 	}
 
 	service.Signal(syscall.SIGKILL)
-	nstest.WaitFor(t, "the port to be free", startTime, func() bool {
+	nstest.WaitFor(t, "the port to be free", sambaTime, func() bool {
 		conn, err := net.Dial("tcp", at.String())
 		if err == nil {
 			conn.Close()

@@ -134,10 +134,10 @@ func serveCalls(t testing.TB, answer func(h dcerpc.Header, m dcerpc.Request) []b
 func aHandle(n byte) ndr.Handle { return ndr.Handle{UUID: ndr.UUID{n}} }
 
 var (
-	uuidA    = ndr.MustParseUUID("a0000000-0000-4000-8000-00000000000a")
-	uuidB    = ndr.MustParseUUID("b0000000-0000-4000-8000-00000000000b")
-	objectX  = ndr.MustParseUUID("10000000-0000-4000-8000-000000000001")
-	loopback = netip.MustParseAddr("127.0.0.1")
+	uuidA   = ndr.MustParseUUID("a0000000-0000-4000-8000-00000000000a")
+	uuidB   = ndr.MustParseUUID("b0000000-0000-4000-8000-00000000000b")
+	objectX = ndr.MustParseUUID("10000000-0000-4000-8000-000000000001")
+	dceHost = netip.MustParseAddr("127.0.0.1")
 )
 
 func tower(u ndr.UUID, major, minor uint16, p epm.ProtSeq, at string) epm.Tower {
@@ -187,7 +187,7 @@ func closedPort(t *testing.T) uint16 {
 	return ln.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
-func entryAt(s dcerpc.Syntax, p epm.ProtSeq, at netip.AddrPort) Entry {
+func dceEntryAt(s dcerpc.Syntax, p epm.ProtSeq, at netip.AddrPort) Entry {
 	return Entry{Interface: endpoint.FromSyntax(s), Endpoint: endpoint.At(p, at)}
 }
 

@@ -93,7 +93,7 @@ func TestDCEAuth(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			at := serveScript(t, toyServer(t, tt.s, tt.sign, tt.forge))
 			auth := toyAuth(func() *toySecurity { s := tt.s; return &s })
-			r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port(), Auth: auth})
+			r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port(), Auth: auth})
 			if r.State != tt.state || tt.state == Listening && len(r.Entries) != 100 {
 				t.Errorf("%d entries, %+v", len(r.Entries), r)
 			}
@@ -181,7 +181,7 @@ func TestDCEAuthErrors(t *testing.T) {
 		{endless, Wrong, "the answer is not understood: authentication does not come to an end"},
 	} {
 		at := serveScript(t, toyServer(t, s, true, false))
-		if r := new(Prober).DCE(t.Context(), loopback, DCEOptions{Port: at.Port(), Auth: tt.auth}); r.State != tt.state || r.Why != tt.why {
+		if r := new(Prober).DCE(t.Context(), dceHost, DCEOptions{Port: at.Port(), Auth: tt.auth}); r.State != tt.state || r.Why != tt.why {
 			t.Errorf("%+v, want %s: %s", r, tt.state, tt.why)
 		}
 	}

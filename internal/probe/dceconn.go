@@ -135,7 +135,7 @@ func (c *DCEConn) exchange(ctx context.Context, pdus []byte, receive func() erro
 	switch {
 	case err == nil || StateOf(err) != Filtered:
 		return err
-	case over(ctx):
+	case timeUp(ctx):
 		return cmp.Or(ctx.Err(), context.DeadlineExceeded)
 	case c.in.Partial() || c.last.Held() > 0:
 		return fmt.Errorf("%w: it began and did not come to an end in time", errAnswer)
@@ -143,8 +143,8 @@ func (c *DCEConn) exchange(ctx context.Context, pdus []byte, receive func() erro
 	return fmt.Errorf("%w: %w", errSilent, err)
 }
 
-// over tells whether a context has ended, or its time is up, which it may notice late.
-func over(ctx context.Context) bool {
+// timeUp tells whether a context has ended, or its time is up, which it may notice late.
+func timeUp(ctx context.Context) bool {
 	d, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(d)
 }

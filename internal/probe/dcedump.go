@@ -122,7 +122,7 @@ func (d *dump) ended(q *dceReply) bool {
 
 // free gives a handle back that was not read to its end; that it fails does not matter.
 func (d *dump) free(ctx context.Context, h ndr.Handle) {
-	if h.IsNil() || over(ctx) {
+	if h.IsNil() || timeUp(ctx) {
 		return
 	}
 	d.conn.Call(ctx, ndr.UUID{}, uint16(epm.OpLookupHandleFree), epm.LookupHandleFree{Handle: h}.Append(nil, d.conn.label))

@@ -137,7 +137,7 @@ func (t *portTrial) try(ctx context.Context, s dcerpc.Syntax) outcome {
 		}
 		t.alter = t.alter && isRejection(err) // it may be this interface only
 		t.close()
-		if over(ctx) {
+		if timeUp(ctx) {
 			return out
 		}
 	}
@@ -156,7 +156,7 @@ func (t *portTrial) try(ctx context.Context, s dcerpc.Syntax) outcome {
 	} else {
 		t.hangUps = 0
 	}
-	out.final = errors.Is(err, errSilent) || errors.Is(err, errNotDCE) || over(ctx) || t.hangUps == maxHangUps
+	out.final = errors.Is(err, errSilent) || errors.Is(err, errNotDCE) || timeUp(ctx) || t.hangUps == maxHangUps
 	return out
 }
 

@@ -104,9 +104,9 @@ func TestTryDCE(t *testing.T) {
 				}
 				return tt.answer(h, pdu)
 			})
-			entries := []Entry{entryAt(x, epm.TCP, at), entryAt(y, epm.TCP, at), entryAt(z, epm.TCP, at), entryAt(x, epm.TCP, at)}
+			entries := []Entry{dceEntryAt(x, epm.TCP, at), dceEntryAt(y, epm.TCP, at), dceEntryAt(z, epm.TCP, at), dceEntryAt(x, epm.TCP, at)}
 			start := time.Now()
-			(&Prober{Timeout: 500 * time.Millisecond}).TryDCE(t.Context(), loopback, entries, DCEOptions{})
+			(&Prober{Timeout: 500 * time.Millisecond}).TryDCE(t.Context(), dceHost, entries, DCEOptions{})
 			checkTried(t, entries, append(slices.Clone(tt.want), tt.want[0]))
 			if n := binds.Load(); n != tt.binds {
 				t.Errorf("%d connections, want %d", n, tt.binds)
@@ -123,15 +123,15 @@ func TestTryDCEPorts(t *testing.T) {
 	good := serveScript(t, ack)
 	http := serveHTTPScript(t)
 	s := dcerpc.Syntax{UUID: uuidA, Major: 1}
-	here := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, port) }
+	here := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(dceHost, port) }
 	entries := []Entry{
-		entryAt(s, epm.TCP, good), entryAt(s, epm.TCP, here(closedPort(t))), entryAt(s, epm.HTTP, http), entryAt(s, epm.HTTP, good), entryAt(s, epm.TCP, here(0)),
+		dceEntryAt(s, epm.TCP, good), dceEntryAt(s, epm.TCP, here(closedPort(t))), dceEntryAt(s, epm.HTTP, http), dceEntryAt(s, epm.HTTP, good), dceEntryAt(s, epm.TCP, here(0)),
 		{Interface: endpoint.Program(100003, 3)},
 	}
-	(&Prober{Timeout: 500 * time.Millisecond}).TryDCE(t.Context(), loopback, entries, DCEOptions{})
+	(&Prober{Timeout: 500 * time.Millisecond}).TryDCE(t.Context(), dceHost, entries, DCEOptions{})
 	checkTried(t, entries, []string{"listening", "not listening: nothing listens there", "listening", "filtered: it takes the connection", "not tried: has no port", "not tried"})
 
-	foreign := []Entry{entryAt(s, epm.TCP, good)}
+	foreign := []Entry{dceEntryAt(s, epm.TCP, good)}
 	new(Prober).TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{})
 	checkTried(t, foreign, []string{"not tried: is told at another address than the host's: 127.0.0.1"})
 	new(Prober).TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{Foreign: true})
@@ -139,8 +139,8 @@ func TestTryDCEPorts(t *testing.T) {
 
 	var many []Entry
 	for range 300 {
-		many = append(many, entryAt(s, epm.TCP, here(serveScript(t, ack).Port())))
+		many = append(many, dceEntryAt(s, epm.TCP, here(serveScript(t, ack).Port())))
 	}
-	new(Prober).TryDCE(t.Context(), loopback, many, DCEOptions{})
+	new(Prober).TryDCE(t.Context(), dceHost, many, DCEOptions{})
 	checkTried(t, many, slices.Repeat([]string{"listening"}, len(many)))
 }

@@ -29,7 +29,7 @@ func dceOutcome(ctx context.Context, err error) (State, string) {
 		return Wrong, err.Error()
 	case errors.Is(err, errSilent):
 		return Filtered, "it takes the connection and does not answer: it hangs, or a firewall reads along"
-	case over(ctx):
+	case timeUp(ctx):
 		return NotTried, "the time was up"
 	case errors.Is(err, os.ErrNotExist):
 		return NotListening, "there is no such socket"
