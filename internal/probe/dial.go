@@ -30,7 +30,10 @@ type hostSlots struct {
 
 // acquire waits until a connection to the host may be opened; release lets others go on.
 func (p *Prober) acquire(ctx context.Context, host netip.Addr) (release func(), err error) {
-	p.once.Do(func() { p.all = make(chan struct{}, cmp.Or(p.Conns, DefaultConns)) })
+	p.once.Do(func() {
+		p.all = make(chan struct{}, cmp.Or(p.Conns, DefaultConns))
+		p.silent = make(chan struct{}, silentPerConn*cap(p.all))
+	})
 	p.mu.Lock()
 	if p.hosts == nil {
 		p.hosts = map[netip.Addr]*hostSlots{}
@@ -96,18 +99,23 @@ func (p *Prober) dialHost(ctx context.Context, host netip.Addr, network, address
 	if err != nil {
 		return nil, err
 	}
+	c, err := p.connect(ctx, network, address)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &conn{Conn: c, release: release}, nil
+}
+
+// connect is dial for who has a place within the bounds.
+func (p *Prober) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
 	dial := p.Dial
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
-	c, err := dial(ctx, network, address)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	return &conn{Conn: c, release: release}, nil
+	return dial(ctx, network, address)
 }
 
 // limit gives a connection the prober's time for what comes next, but not longer than

@@ -30,8 +30,9 @@ type Prober struct {
 	// out from some address.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	once sync.Once
-	all  chan struct{}
+	once   sync.Once
+	all    chan struct{}
+	silent chan struct{} // has who waits for a port that does not answer; see seat
 
 	mu    sync.Mutex // guards what follows
 	hosts map[netip.Addr]*hostSlots

@@ -17,3 +17,6 @@ func isProhibited(err error) bool {
 }
 
 func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+
+// isNoNetwork tells whether this host has no route, or a router says that it has none.
+func isNoNetwork(err error) bool { return errors.Is(err, syscall.ENETUNREACH) }

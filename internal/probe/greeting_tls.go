@@ -1,0 +1,100 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// greetTLS reads the certificate of a server.
+func greetTLS(ctx context.Context, t *talk) error {
+	text, err := t.startTLS(ctx)
+	if err != nil {
+		return err
+	}
+	t.What, t.Text = t.protocol.title, text
+	return nil
+}
+
+// greetLDAPS reads the root over TLS, too.
+func greetLDAPS(ctx context.Context, t *talk) error {
+	text, err := t.startTLS(ctx)
+	if err != nil {
+		return err
+	}
+	t.What, t.Text = t.protocol.title, text
+	if err := greetLDAP(ctx, t); err != nil {
+		return err
+	}
+	t.Text = cut(t.Text, MaxPortText/2) + "; " + text
+	return nil
+}
+
+// startTLS goes on over TLS with whoever it is, and says what the certificate says and whether
+// this host would trust it. Older versions than 1.2 are taken, to say so.
+func (t *talk) startTLS(ctx context.Context) (string, error) {
+	if err := t.turn(ctx, nil); err != nil {
+		return "", err
+	}
+	plain := &bounded{Conn: t.conn, left: maxGreeting}
+	c := tls.Client(plain, &tls.Config{
+		InsecureSkipVerify: true, // whether it can be trusted is said, whatever the answer
+		ServerName:         t.q.Name,
+		MinVersion:         tls.VersionTLS10,
+		CipherSuites:       allSuites(),
+	})
+	var alert *net.OpError
+	if err := c.Handshake(); errors.As(err, &alert) && alert.Op == "remote error" { // as package tls calls it
+		return "refuses: " + alert.Err.Error(), nil
+	} else if err != nil {
+		return "", err
+	}
+	t.use(c)
+	t.heard()
+	state := c.ConnectionState()
+	if len(state.PeerCertificates) == 0 {
+		return "", fmt.Errorf("%w: no certificate", errAnswer)
+	}
+	if state.Version < tls.VersionTLS12 {
+		t.problem("it takes %s, which is out of date", tls.VersionName(state.Version))
+	}
+	cert := state.PeerCertificates[0]
+	names := cert.Subject.String()
+	if names == "" && len(cert.DNSNames) > 0 {
+		names = cert.DNSNames[0]
+	}
+	t.verify(state.PeerCertificates)
+	return fmt.Sprintf("%s, %s by %s until %s", tls.VersionName(state.Version), part(names), part(cert.Issuer.String()), cert.NotAfter.UTC().Format(time.DateOnly)), nil
+}
+
+// allSuites are the ciphers of package tls, with those that it does not offer by itself.
+func allSuites() (ids []uint16) {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// verify says what is wrong with a certificate, as this host would take it: for the caller's name, or
+// for the address if none was given.
+func (t *talk) verify(chain []*x509.Certificate) {
+	inner := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		inner.AddCert(c)
+	}
+	if _, err := chain[0].Verify(x509.VerifyOptions{Intermediates: inner}); err != nil {
+		t.problem("its certificate is not trusted here: %s", strings.TrimPrefix(err.Error(), "x509: "))
+	}
+	if t.q.Name == "" {
+		return // an address stands in few certificates: nothing is wrong with that
+	}
+	if err := chain[0].VerifyHostname(t.q.Name); err != nil {
+		t.problem("its certificate: %s", strings.TrimPrefix(err.Error(), "x509: "))
+	}
+}
