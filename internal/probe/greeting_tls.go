@@ -14,21 +14,17 @@ import (
 
 // greetTLS reads the certificate of a server.
 func greetTLS(ctx context.Context, t *talk) error {
-	text, err := t.startTLS(ctx)
-	if err != nil {
-		return err
-	}
-	t.What, t.Text = t.protocol.title, text
-	return nil
+	_, err := t.startTLS(ctx)
+	return err
 }
 
 // greetLDAPS reads the root over TLS, too.
 func greetLDAPS(ctx context.Context, t *talk) error {
-	text, err := t.startTLS(ctx)
-	if err != nil {
+	ok, err := t.startTLS(ctx)
+	if err != nil || !ok {
 		return err
 	}
-	t.What, t.Text = t.protocol.title, text
+	text := t.Text
 	if err := greetLDAP(ctx, t); err != nil {
 		return err
 	}
@@ -37,10 +33,11 @@ func greetLDAPS(ctx context.Context, t *talk) error {
 }
 
 // startTLS goes on over TLS with whoever it is, and says what the certificate says and whether
-// this host would trust it. Older versions than 1.2 are taken, to say so.
-func (t *talk) startTLS(ctx context.Context) (string, error) {
+// this host would trust it. Older versions than 1.2 are taken, to say so. It returns false if the server
+// does not want to.
+func (t *talk) startTLS(ctx context.Context) (bool, error) {
 	if err := t.turn(ctx, nil); err != nil {
-		return "", err
+		return false, err
 	}
 	plain := &bounded{Conn: t.conn, left: maxGreeting}
 	c := tls.Client(plain, &tls.Config{
@@ -49,17 +46,24 @@ func (t *talk) startTLS(ctx context.Context) (string, error) {
 		MinVersion:         tls.VersionTLS10,
 		CipherSuites:       allSuites(),
 	})
+	err := c.Handshake()
 	var alert *net.OpError
-	if err := c.Handshake(); errors.As(err, &alert) && alert.Op == "remote error" { // as package tls calls it
-		return "refuses: " + alert.Err.Error(), nil
-	} else if err != nil {
-		return "", err
+	switch {
+	case errors.As(err, &alert) && alert.Op == "remote error": // as package tls calls it
+		t.What, t.Text = "TLS", "refuses: "+alert.Err.Error()
+		return false, nil
+	case err != nil && strings.Contains(err.Error(), "certificate"): // so it got as far as that
+		t.What = "TLS"
+		t.problem("its certificate cannot be read: %v", err)
+		return false, nil
+	case err != nil:
+		return false, err
 	}
 	t.use(c)
 	t.heard()
 	state := c.ConnectionState()
 	if len(state.PeerCertificates) == 0 {
-		return "", fmt.Errorf("%w: no certificate", errAnswer)
+		return false, fmt.Errorf("%w: no certificate", errAnswer)
 	}
 	if state.Version < tls.VersionTLS12 {
 		t.problem("it takes %s, which is out of date", tls.VersionName(state.Version))
@@ -70,7 +74,9 @@ func (t *talk) startTLS(ctx context.Context) (string, error) {
 		names = cert.DNSNames[0]
 	}
 	t.verify(state.PeerCertificates)
-	return fmt.Sprintf("%s, %s by %s until %s", tls.VersionName(state.Version), part(names), part(cert.Issuer.String()), cert.NotAfter.UTC().Format(time.DateOnly)), nil
+	t.What = t.protocol.title
+	t.Text = fmt.Sprintf("%s, %s by %s until %s", tls.VersionName(state.Version), part(names), part(cert.Issuer.String()), cert.NotAfter.UTC().Format(time.DateOnly))
+	return true, nil
 }
 
 // allSuites are the ciphers of package tls, with those that it does not offer by itself.

@@ -44,7 +44,7 @@ type PortResult struct {
 const MaxPortText = 400
 
 // Silent is how the text of a filtered UDP port begins that nothing came from: it may just as well have a
-// server that does not answer this.
+// server that does not answer this, or a host that says only a few times a second that nothing listens.
 const Silent = "filtered or silent"
 
 // Port tries one port of a host.
@@ -90,7 +90,7 @@ func (t *talk) run(ctx context.Context) {
 	for i, s := range t.Problems {
 		t.Problems[i] = clip(s)
 	}
-	if ctx.Err() != nil && t.State != Listening && t.State != NotListening {
+	if ended(ctx) && t.State != Listening && t.State != NotListening {
 		t.State, t.Text = NotTried, ""
 	}
 }
@@ -136,7 +136,7 @@ func (t *talk) say(ctx context.Context, conversation func(context.Context, *talk
 		t.fail(ctx, err)
 	default:
 		t.State = Listening
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return
 		}
 		if StateOf(err) == Filtered {
@@ -171,6 +171,12 @@ func (t *talk) fail(ctx context.Context, err error) {
 	default:
 		t.Text = reason(err)
 	}
+}
+
+// ended tells whether a context has ended, or is about to: what it was the deadline of may notice first.
+func ended(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // hasRoute tells whether this host knows a way to the other; it sends nothing.

@@ -20,8 +20,8 @@ const (
 	berSequence    = 0x30
 	berSet         = 0x31
 	berContext     = 0x80 // [0], primitive
+	berNested      = 0xa0 // [0], constructed
 	berApplication = 0x60 // [APPLICATION 0], constructed
-	berInner       = 0x20 // makes it constructed
 )
 
 // ber returns an element: its contents are the parts, one after the other.
@@ -58,7 +58,7 @@ func berNumber(tag byte, v uint32) []byte {
 }
 
 // berExplicit returns an element within [n].
-func berExplicit(n byte, element []byte) []byte { return ber(berContext|berInner|n, element) }
+func berExplicit(n byte, element []byte) []byte { return ber(berNested|n, element) }
 
 // berSize returns the whole size of the element that begins with head, and how much of that
 // is its tag and length; ok is false while head is too short to tell. Lengths need not be
@@ -157,10 +157,10 @@ func (r *berReader) number(want byte) int64 {
 
 // optional returns a reader of what is within [n], if that is next; ok is false if it is not.
 func (r *berReader) optional(n byte) (inner *berReader, ok bool) {
-	if r.peek() != berContext|berInner|n {
+	if r.peek() != berNested|n {
 		return nil, false
 	}
-	return r.inside(berContext | berInner | n), r.err == nil
+	return r.inside(berNested | n), r.err == nil
 }
 
 // berOf returns an object identifier.

@@ -83,7 +83,7 @@ func greetKerberos(ctx context.Context, t *talk) error {
 
 // askKpasswd sends a change of a password that lacks everything (RFC 3244, section 2), which gets an error.
 func askKpasswd(ctx context.Context, t *talk) error {
-	question := []byte{0, 6, 0, 1, 0, 0} // length, version, length of the AP-REQ
+	question := []byte{0, 10, 0, 1, 0, 2, 0, 0, 0, 0} // length, version, length of the AP-REQ
 	var e krbError
 	var at time.Time
 	_, err := t.exchange(ctx, question, func(b []byte) bool {
@@ -120,28 +120,28 @@ func parseKRBError(b []byte) (e krbError, err error) {
 	const krbErrorTag = 30
 	r := (&berReader{b: b}).inside(berApplication | krbErrorTag).inside(berSequence)
 	skip := func(n byte) {
-		if r.peek() == berContext|berInner|n {
+		if r.peek() == berNested|n {
 			r.next()
 		}
 	}
-	version := r.inside(berContext | berInner | 0)
+	version := r.inside(berNested)
 	if v := version.number(berInt); version.err == nil && v != 5 {
 		return e, fmt.Errorf("%w: version %d", errAnswer, v)
 	}
 	for n := byte(1); n <= 3; n++ { // kind, client's time and its microseconds
 		skip(n)
 	}
-	at := r.inside(berContext | berInner | 4)
-	micro := r.inside(berContext | berInner | 5)
+	at := r.inside(berNested | 4)
+	micro := r.inside(berNested | 5)
 	stamp, parseErr := time.Parse("20060102150405Z", string(at.bytes(berTime)))
 	e.time = stamp.Add(time.Duration(micro.number(berInt)%1e6) * time.Microsecond)
-	code := r.inside(berContext | berInner | 6)
+	code := r.inside(berNested | 6)
 	e.code = code.number(berInt)
 	skip(7)
 	skip(8)
-	realm := r.inside(berContext | berInner | 9)
+	realm := r.inside(berNested | 9)
 	e.realm = string(realm.bytes(berGeneral))
-	r.bytes(berContext | berInner | 10)
+	r.bytes(berNested | 10)
 	if inner, ok := r.optional(11); ok {
 		e.text = string(inner.bytes(berGeneral))
 	}

@@ -93,7 +93,10 @@ func parseNodeStatus(b []byte) (s nodeStatus, err error) {
 }
 
 func (s nodeStatus) String() string {
-	text := []string{"host " + s.host}
+	var text []string
+	if s.host != "" {
+		text = append(text, "host "+s.host)
+	}
 	if s.domain != "" {
 		text = append(text, "domain "+s.domain)
 	}

@@ -42,14 +42,14 @@ func askLDAP(ctx context.Context, t *talk) error {
 
 func netlogonQuestion(id uint32, domain string) []byte {
 	is := func(attribute, value string) []byte {
-		return ber(berContext|berInner|3, berString(berOctets, attribute), berString(berOctets, value))
+		return ber(berNested|3, berString(berOctets, attribute), berString(berOctets, value))
 	}
 	const extended, withFlags = 4, 2 // the answer with names of DNS; not the one for NT 4
 	terms := [][]byte{is("NtVer", string(binary.LittleEndian.AppendUint32(nil, extended|withFlags)))}
 	if domain != "" {
 		terms = append(terms, is("DnsDomain", domain))
 	}
-	return ldapSearch(id, ber(berContext|berInner|0, terms...), "Netlogon")
+	return ldapSearch(id, ber(berNested, terms...), "Netlogon")
 }
 
 // A netlogonAnswer is what a domain controller says to the ping (MS-ADTS, section 6.3.1.9).

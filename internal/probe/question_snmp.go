@@ -44,7 +44,7 @@ func askSNMP(ctx context.Context, t *talk) error {
 
 func snmpQuestion(id uint32, community string) []byte {
 	return ber(berSequence, berNumber(berInt, 1), berString(berOctets, community),
-		ber(berContext|berInner|0, berNumber(berInt, id), berNumber(berInt, 0), berNumber(berInt, 0), // GetRequest
+		ber(berNested, berNumber(berInt, id), berNumber(berInt, 0), berNumber(berInt, 0), // GetRequest
 			ber(berSequence, ber(berSequence, berOf(sysDescr), ber(berNull)))))
 }
 
@@ -56,7 +56,7 @@ func snmpDiscovery(id uint32) []byte {
 	return ber(berSequence, berNumber(berInt, 3),
 		ber(berSequence, berNumber(berInt, id), berNumber(berInt, 65507), berString(berOctets, reportable), berNumber(berInt, userSecurity)),
 		ber(berOctets, ber(berSequence, none, zero, zero, none, none, none)),
-		ber(berSequence, none, none, ber(berContext|berInner|0, berNumber(berInt, id), zero, zero, ber(berSequence))))
+		ber(berSequence, none, none, ber(berNested, berNumber(berInt, id), zero, zero, ber(berSequence))))
 }
 
 // An snmpAnswer is what an agent says; of version 3 only that it is one.
@@ -76,7 +76,7 @@ func parseSNMP(b []byte) (a snmpAnswer, err error) {
 		return a, r.err
 	}
 	r.bytes(berOctets)
-	r = r.inside(berContext | berInner | 2) // Response
+	r = r.inside(berNested | 2) // Response
 	a.id, a.status = r.number(berInt), r.number(berInt)
 	r.number(berInt)
 	r = r.inside(berSequence)
