@@ -25,9 +25,14 @@ import (
 // debianPackage names the package that holds a program our tests start.
 var debianPackage = map[string]string{
 	"cc":               "gcc",
+	"chronyd":          "chrony",
+	"dnsmasq":          "dnsmasq-base",
 	"dumpcap":          "wireshark-common",
 	"gcc":              "gcc",
 	"ip":               "iproute2",
+	"nft":              "nftables",
+	"sshd":             "openssh-server",
+	"ssh-keygen":       "openssh-client",
 	"ss":               "iproute2",
 	"pkg-config":       "pkg-config",
 	"rpc.mountd":       "nfs-kernel-server",

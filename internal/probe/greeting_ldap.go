@@ -88,7 +88,7 @@ func greetLDAP(ctx context.Context, t *talk) error {
 	}
 	var root ldapAttributes
 	for range 8 { // more than entry and end are not due
-		b, err := t.readBER()
+		b, err := t.readBER(berSequence)
 		if err != nil {
 			return err
 		}
@@ -109,12 +109,15 @@ func greetLDAP(ctx context.Context, t *talk) error {
 	return errEnd
 }
 
-// readBER returns the next element that comes over TCP, whole.
-func (t *talk) readBER() ([]byte, error) {
-	for n := 2; ; n++ {
+// readBER returns the next element that comes over TCP, whole; it must have the tag.
+func (t *talk) readBER(want byte) ([]byte, error) {
+	for n := 1; ; n++ {
 		head, err := t.in.Peek(n)
 		if err != nil {
 			return nil, err
+		}
+		if head[0] != want {
+			return nil, fmt.Errorf("%w: it begins with %#x", errAnswer, head[0])
 		}
 		size, _, ok, err := berSize(head)
 		if err != nil {

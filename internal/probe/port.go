@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -190,13 +192,15 @@ func (t *talk) hasRoute(ctx context.Context) bool {
 
 // reason returns what the operating system says, without what was done and to whom.
 func reason(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err.Error()
-		}
-		err = inner
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
 	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err.Error()
 }
 
 // clip returns the beginning of a text that is too long to be one.

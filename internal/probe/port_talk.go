@@ -38,6 +38,8 @@ func newTalk(p *Prober, host netip.Addr, q PortQuestion, r *PortResult) (*talk, 
 		return nil, fmt.Errorf("unknown network %q: want tcp or udp", q.Network)
 	case q.Port == 0:
 		return nil, errors.New("port 0 is none: want 1 to 65535")
+	case !isName(q.Name):
+		return nil, fmt.Errorf("%q is no name of a host or domain", q.Name)
 	case q.Ask != "":
 		if t.protocol = protocolNamed(q.Ask, q.Network); t.protocol == nil {
 			return nil, fmt.Errorf("unknown question %q over %s: want %s", q.Ask, q.Network, strings.Join(Protocols(q.Network), ", "))
@@ -46,6 +48,12 @@ func newTalk(p *Prober, host netip.Addr, q PortQuestion, r *PortResult) (*talk, 
 		t.protocol = usualProtocol(q.Network, q.Port)
 	}
 	return t, nil
+}
+
+// isName tells whether a name, or none, can be written into any protocol.
+func isName(s string) bool {
+	const maxName = 253
+	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (t *talk) protocolTitle() string {
