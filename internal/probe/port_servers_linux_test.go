@@ -1,6 +1,13 @@
 package probe
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -115,17 +122,86 @@ func TestSlapd(t *testing.T) {
 	}
 	nstest.NeedRoot(t)
 	dir := t.TempDir()
+	cert, key := certificate(t, dir, "ldap.example.org")
 	conf := writeFile(t, filepath.Join(dir, "slapd.conf"), `include /etc/ldap/schema/core.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 pidfile `+dir+`/pid
+TLSCertificateFile `+cert+`
+TLSCertificateKeyFile `+key+`
 database mdb
 suffix "dc=example,dc=org"
 directory `+dir+"\n")
-	s := nstest.Start(t, "slapd", "-d", "256", "-f", conf, "-h", "ldap://127.0.0.1/")
+	s := nstest.Start(t, "slapd", "-d", "256", "-f", conf, "-h", "ldap://127.0.0.1/ ldaps://127.0.0.1/")
 	q := PortQuestion{Network: "tcp", Port: 389}
 	waitListening(t, s, q)
 	noProblems(t, answers(t, q, "LDAP", "^dc=example,dc=org, LDAP 3$"))
+	r := answers(t, PortQuestion{Network: "tcp", Port: 636, Name: "ldap.example.org"}, "LDAP over TLS", "^dc=example,dc=org, LDAP 3; TLS 1.[23], CN=ldap.example.org by CN=ldap.example.org until 2")
+	if len(r.Problems) != 1 {
+		t.Errorf("problems %q, want that the certificate is not trusted", r.Problems)
+	}
+}
+
+// certificate writes a certificate of its own for a name, and its key.
+func certificate(t *testing.T, dir, name string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(file, kind string, b []byte) string {
+		return writeFile(t, filepath.Join(dir, file), string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})))
+	}
+	return write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", private)
+}
+
+// TestSMBVersions: Samba as old and as new as it can be.
+func TestSMBVersions(t *testing.T) {
+	for _, tt := range []struct {
+		version  string
+		signing  string
+		text     string
+		problems int
+	}{
+		{"NT1", "auto", "version 1 only", 1},
+		{"SMB2_02", "auto", "2.0.2, signing enabled", 1},
+		{"SMB3", "mandatory", "3.1.1, signing required", 0},
+	} {
+		t.Run(tt.version, func(t *testing.T) {
+			if !nstest.Inside(t) {
+				return
+			}
+			nstest.NeedRoot(t)
+			conf := "[global]\nserver role = standalone server\nserver min protocol = NT1\nserver max protocol = " + tt.version + "\nserver signing = " + tt.signing +
+				"\ninterfaces = lo\nbind interfaces only = yes\n"
+			for _, dir := range []string{"private", "lock", "state", "cache", "pid"} {
+				if err := os.MkdirAll("/run/smb/"+dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				name := dir + map[bool]string{true: " dir", false: " directory"}[dir == "private"]
+				conf += name + " = /run/smb/" + dir + "\n"
+			}
+			conf += "ncalrpc dir = /run/smb/ncalrpc\n"
+			// It makes a process group of its own, and ends that with itself.
+			s := nstest.Start(t, "smbd", "-F", "--debug-stdout", "-s", writeFile(t, "/run/smb/smb.conf", conf))
+			q := PortQuestion{Network: "tcp", Port: 445}
+			waitListening(t, s, q)
+			if r := answers(t, q, "SMB", "^"+tt.text+"$"); len(r.Problems) != tt.problems {
+				t.Errorf("problems %q, want %d", r.Problems, tt.problems)
+			}
+			q.Port = portNetBIOSSession
+			answers(t, q, "SMB", "^"+tt.text+"$")
+		})
+	}
 }
 
 func TestVsftpd(t *testing.T) {
@@ -183,7 +259,7 @@ func TestSamba(t *testing.T) {
 	const dir = "/run/dc" // in memory, and gone with the namespace
 	local(t, "samba-tool", "domain", "provision", "--domain=CORP", "--realm=CORP.EXAMPLE", "--host-name=dc1", "--host-ip=127.0.0.1",
 		"--adminpass=Passw0rd-of-the-test", "--dns-backend=SAMBA_INTERNAL", "--targetdir="+dir, "--option=interfaces=lo", "--option=bind interfaces only=yes")
-	s := nstest.Start(t, "samba", "-F", "-s", dir+"/etc/smb.conf", "--no-process-group", "--debug-stdout")
+	s := nstest.Start(t, "samba", "-F", "-s", dir+"/etc/smb.conf", "--debug-stdout")
 	for _, port := range []uint16{389, 88, 53, 139, 445, 3268} {
 		waitListening(t, s, PortQuestion{Network: "tcp", Port: port})
 	}
