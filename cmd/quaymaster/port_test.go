@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -400,4 +401,17 @@ func BenchmarkPort(b *testing.B) {
 			l.answer(questions)
 		}
 	})
+}
+
+// BenchmarkPortProcess is what a user waits for: the program starts, answers and ends.
+func BenchmarkPortProcess(b *testing.B) {
+	exe, err := exec.LookPath("quaymaster")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if out, err := exec.Command(exe, "port", "3268").CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	}
 }
