@@ -31,7 +31,7 @@ var protocols = []protocol{
 	{name: "tftp", title: "TFTP", udp: askTFTP, ports: []uint16{69}, silence: "some servers of TFTP do not answer for files that they do not have"},
 	{name: "onc", title: "ONC RPC", udp: askONC, tcp: greetONC, ports: []uint16{111, 2049}},
 	{name: "ike", title: "IKE", udp: askIKE, ports: []uint16{500, portNAT}, silence: "some gateways answer only peers that they know"},
-	{name: "radius", title: "RADIUS", udp: askRADIUS, ports: []uint16{1812, 1645}, silence: "RADIUS answers only clients that it knows, with the right secret"},
+	{name: "radius", title: "RADIUS", udp: askRADIUS, ports: []uint16{1812, 1813, 1645, 1646}, silence: "RADIUS answers only clients that it knows, with the right secret"},
 	{name: "sqlbrowser", title: "SQL Server Browser", udp: askSQLBrowser, ports: []uint16{1434}},
 	{name: "l2tp", title: "L2TP", udp: askL2TP, ports: []uint16{1701}},
 	{name: "ssh", title: "SSH", tcp: greetSSH, ports: []uint16{22}},
