@@ -49,7 +49,8 @@ type Answers struct {
 
 // BroadcastONC asks the port mappers of whole networks for a program: each calls procedure 0 of
 // it and, where that succeeds, tells where it is; the others are silent. Many port mappers are
-// always silent, rpcbind unless it runs with -r. The error is that nothing could be sent.
+// always silent: rpcbind unless it runs with -r, and over IPv6 who is not in the multicast group.
+// The error is that nothing could be sent.
 func (p *Prober) BroadcastONC(ctx context.Context, program, version uint32, o BroadcastOptions) (*Answers, error) {
 	to := slices.Clone(o.To)
 	if len(to) == 0 {
