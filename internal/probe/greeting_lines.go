@@ -62,7 +62,8 @@ func greetSMTP(ctx context.Context, t *talk) error {
 			t.Text = cut(t.Text, MaxPortText/2) + ", STARTTLS"
 		}
 	}
-	return t.turn(ctx, []byte("QUIT\r\n"))
+	t.bye(ctx, "QUIT\r\n")
+	return nil
 }
 
 // greetFTP hears the greeting.
@@ -76,7 +77,8 @@ func greetFTP(ctx context.Context, t *talk) error {
 		t.Text = code + " " + t.Text
 		return nil
 	}
-	return t.turn(ctx, []byte("QUIT\r\n"))
+	t.bye(ctx, "QUIT\r\n")
+	return nil
 }
 
 // greetingReply hears a greeting with the code, or a refusal to serve.
@@ -127,7 +129,8 @@ func greetPOP3(ctx context.Context, t *talk) error {
 		return err
 	}
 	t.What, t.Text = "POP3", strings.TrimSpace(strings.TrimPrefix(line, "+OK"))
-	return t.turn(ctx, []byte("QUIT\r\n"))
+	t.bye(ctx, "QUIT\r\n")
+	return nil
 }
 
 // greetIMAP hears the greeting (RFC 3501, section 7.1).
@@ -137,7 +140,8 @@ func greetIMAP(ctx context.Context, t *talk) error {
 		return err
 	}
 	t.What, t.Text = "IMAP", strings.TrimPrefix(strings.TrimPrefix(line, "* "), "OK ")
-	return t.turn(ctx, []byte("a LOGOUT\r\n"))
+	t.bye(ctx, "a LOGOUT\r\n")
+	return nil
 }
 
 // greetSSH hears the server's version, which other lines may precede (RFC 4253, section 4.2).

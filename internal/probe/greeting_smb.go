@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // portNetBIOSSession is where SMB goes over a session of NetBIOS.
@@ -22,9 +21,6 @@ func greetSMB(ctx context.Context, t *talk) error {
 		var a smb2Answer
 		if a, err = parseSMB2(answer); err == nil {
 			t.What, t.Text = "SMB", a.String()
-			if a.security&smbSigningRequired == 0 {
-				t.problem("it does not require signing")
-			}
 			return nil
 		}
 	}
@@ -80,9 +76,7 @@ func (t *talk) exchangeSMB(ctx context.Context, message []byte) ([]byte, error) 
 	if n > maxDatagram {
 		return nil, fmt.Errorf("%w: a message of %d bytes", errEnd, n)
 	}
-	b := make([]byte, n)
-	_, err = io.ReadFull(t.in, b)
-	return b, err
+	return t.read(int(n))
 }
 
 const smb2Header = 64

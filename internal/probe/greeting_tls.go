@@ -73,7 +73,7 @@ func (t *talk) startTLS(ctx context.Context) (bool, error) {
 	if names == "" && len(cert.DNSNames) > 0 {
 		names = cert.DNSNames[0]
 	}
-	t.verify(state.PeerCertificates)
+	t.verify(ctx, state.PeerCertificates)
 	t.What = t.protocol.title
 	t.Text = fmt.Sprintf("%s, %s by %s until %s", tls.VersionName(state.Version), part(names), part(cert.Issuer.String()), cert.NotAfter.UTC().Format(time.DateOnly))
 	return true, nil
@@ -87,18 +87,30 @@ func allSuites() (ids []uint16) {
 	return ids
 }
 
-// verify says what is wrong with a certificate, as this host would take it: for the caller's name, or
-// for the address if none was given.
-func (t *talk) verify(chain []*x509.Certificate) {
+// verify says what is wrong with a certificate, as this host would take it: for the name that was given, or
+// nobody's if none was given: an address stands in few certificates.
+func (t *talk) verify(ctx context.Context, chain []*x509.Certificate) {
 	inner := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		inner.AddCert(c)
 	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{Intermediates: inner}); err != nil {
-		t.problem("its certificate is not trusted here: %s", strings.TrimPrefix(err.Error(), "x509: "))
+	verdict := make(chan error, 1)
+	go func() { // Windows may look for certificates elsewhere, in its own time
+		_, err := chain[0].Verify(x509.VerifyOptions{Intermediates: inner})
+		verdict <- err
+	}()
+	select {
+	case err := <-verdict:
+		if err != nil {
+			t.problem("its certificate is not trusted here: %s", strings.TrimPrefix(err.Error(), "x509: "))
+		}
+	case <-time.After(t.p.timeout()):
+		t.problem("whether its certificate is trusted here was not to be found out in time")
+	case <-ctx.Done():
+		return
 	}
 	if t.q.Name == "" {
-		return // an address stands in few certificates: nothing is wrong with that
+		return
 	}
 	if err := chain[0].VerifyHostname(t.q.Name); err != nil {
 		t.problem("its certificate: %s", strings.TrimPrefix(err.Error(), "x509: "))

@@ -56,7 +56,8 @@ func (p *Prober) Port(ctx context.Context, host netip.Addr, q PortQuestion) Port
 
 // Ports tries ports of a host side by side within the prober's bounds, and returns the
 // results in the order of the questions. Ports that do not answer do not hold up the others: all
-// of a host that drops everything take little longer than one.
+// of a host that drops everything take little longer than one, since a try that hears nothing counts as a
+// connection only for a moment.
 func (p *Prober) Ports(ctx context.Context, host netip.Addr, questions []PortQuestion) []PortResult {
 	results := make([]PortResult, len(questions))
 	var tries sync.WaitGroup
@@ -102,7 +103,8 @@ func (t *talk) runTCP(ctx context.Context) {
 		t.fail(ctx, err)
 		return
 	}
-	t.Time, t.State = time.Since(t.start), Listening
+	t.heard()
+	t.State = Listening
 	if t.protocol == nil || t.protocol.tcp == nil {
 		return
 	}
@@ -141,8 +143,11 @@ func (t *talk) say(ctx context.Context, conversation func(context.Context, *talk
 		if ended(ctx) {
 			return
 		}
-		if StateOf(err) == Filtered {
+		switch StateOf(err) {
+		case Filtered:
 			err = errors.New("no answer in time")
+		case Wrong:
+			err = errors.New("it hung up")
 		}
 		t.problem("not understood as %s: %v", t.protocolTitle(), err)
 	}
@@ -162,7 +167,7 @@ func (t *talk) fail(ctx context.Context, err error) {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case t.State == NotListening:
-		t.Time = time.Since(t.start)
+		t.heard()
 	case t.State == Filtered && errors.As(err, &timeout) && timeout.Timeout():
 		if t.Network == "udp" {
 			t.Text = Silent

@@ -132,6 +132,9 @@ func (t *talk) turn(ctx context.Context, message []byte) error {
 	return err
 }
 
+// bye takes leave where that is polite. Whether it is heard does not matter.
+func (t *talk) bye(ctx context.Context, words string) { t.turn(ctx, []byte(words)) }
+
 // read returns the next n bytes that come over TCP.
 func (t *talk) read(n int) ([]byte, error) {
 	if n > maxGreeting {

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// kerberosSkew is how far the clocks of Kerberos may be apart by default (RFC 4120, section 7.5.1 leaves it
-// to the site; all have five minutes).
+// kerberosSkew is how far the clocks of Kerberos may be apart where nobody chose otherwise (RFC 4120, section 8.2).
 const kerberosSkew = 5 * time.Minute
 
 // kerberosErrors are the errors that a question like ours is answered with (RFC 4120, section 7.5.9).

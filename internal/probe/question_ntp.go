@@ -79,10 +79,11 @@ func (a ntpAnswer) String() string {
 	return s
 }
 
-// offset says how far another clock is from ours.
+// offset says how far another clock is from ours, as well as can be told from one answer, which was on its way for
+// some time.
 func offset(d time.Duration) string {
 	switch {
-	case d.Abs() < 10*time.Millisecond:
+	case d.Abs() < 100*time.Millisecond:
 		return "right"
 	case d.Abs() < 10*time.Second:
 		d = d.Round(time.Millisecond)

@@ -6,7 +6,6 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 )
 
 // sysDescr is the description of the system (RFC 3418).
@@ -84,7 +83,7 @@ func parseSNMP(b []byte) (a snmpAnswer, err error) {
 	r.bytes(berOID)
 	tag, value := r.next()
 	if tag == berOctets {
-		a.text = strings.ToValidUTF8(string(value[:min(len(value), MaxPortText)]), "")
+		a.text = string(value)
 	}
 	return a, r.err
 }

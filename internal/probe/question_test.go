@@ -228,7 +228,7 @@ func TestNTPTime(t *testing.T) {
 
 func TestOffset(t *testing.T) {
 	for in, want := range map[time.Duration]string{
-		0: "right", -9 * time.Millisecond: "right", 1234567 * time.Microsecond: "1.235s ahead", -400 * time.Second: "6m40s behind",
+		0: "right", -99 * time.Millisecond: "right", 1234567 * time.Microsecond: "1.235s ahead", -400 * time.Second: "6m40s behind",
 	} {
 		if got := offset(in); got != want {
 			t.Errorf("offset(%v) = %q, want %q", in, got, want)
