@@ -147,6 +147,7 @@ func hasObjects(rows []endpoint.Document) bool {
 // A fold is several registrations that differ in version and transport only.
 type fold struct {
 	of         *endpoint.Document // one of them
+	rows       []int              // the indices of all
 	evidence   string
 	versions   []endpoint.Version
 	transports []string
@@ -172,6 +173,7 @@ func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 			k := keyOf(f)
 			if to, ok := index[k]; ok {
 				into(to, f)
+				to.rows = append(to.rows, f.rows...)
 				if f.since.Before(to.since) {
 					to.since = f.since
 				}
@@ -185,7 +187,7 @@ func foldRows(rows []endpoint.Document, now time.Time) []*fold {
 	folds := make([]*fold, 0, len(rows))
 	for i := range rows {
 		d := &rows[i]
-		folds = append(folds, &fold{d, evidence(d, now), []endpoint.Version{d.Version}, []string{d.Transport()}, d.Since})
+		folds = append(folds, &fold{d, []int{i}, evidence(d, now), []endpoint.Version{d.Version}, []string{d.Transport()}, d.Since})
 	}
 	folds = join(folds,
 		func(f *fold) key {

@@ -102,7 +102,8 @@ func newRoot() *cobra.Command {
 		Long: `Quaymaster maps RPC ports. "serve" takes rpcbind's place and is an endpoint mapper
 of DCE/RPC: servers register where they listen, clients ask. "run" starts a server on
 a port of the daemon's and keeps it registered. "endpoints" shows and changes what is
-registered. "pool" shows which ports servers are given and who has them, and explains
+registered. "ask" asks other hosts: what is on them, is that true, and is the way there
+open. "pool" shows which ports servers are given and who has them, and explains
 and converts the policy of Windows that bounds them. "port" says what a port is for,
 "service" which ports a service needs and how it is pinned to one, "role" what a host of
 an Active Directory domain listens on and needs of others, from facts that the program
@@ -121,7 +122,7 @@ brings along.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newVersion())
+	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newAsk(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newVersion())
 	strictDefaults(root)
 	return root
 }

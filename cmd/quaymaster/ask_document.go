@@ -1,0 +1,303 @@
+package main
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/probe"
+)
+
+// askSchema names what an askDocument is.
+const askSchema = "quaymaster/ask/1"
+
+// An askDocument is what hosts answered, for programs; docs/ask.md describes it to users.
+type askDocument struct {
+	Schema string     `json:"schema"`
+	Hosts  []*askHost `json:"hosts"`
+}
+
+// An askHost is what one host answered.
+type askHost struct {
+	Host    string      `json:"host"`
+	Address string      `json:"address"` // that was asked; empty: none
+	Error   string      `json:"error"`   // why it could not be asked
+	Mappers []askMapper `json:"mappers"`
+	Entries []askEntry  `json:"entries"`
+	Missing []string    `json:"missing"` // what was asked for and no mapper knows
+	Ports   []triedPort   `json:"ports"`
+}
+
+// An askMapper is what became of asking a mapper.
+type askMapper struct {
+	Dialect  string      `json:"dialect"`
+	Via      string      `json:"via"`
+	State    probe.State `json:"state"`
+	Why      string      `json:"why"`
+	Time     int64       `json:"time_us"` // of the first answer, in microseconds; 0: none
+	Cut      bool        `json:"cut"`
+	Problems []string    `json:"problems"`
+}
+
+// An askEntry is a row that a mapper told. JSON has the fields of its dialect.
+type askEntry struct {
+	Dialect    string           `json:"dialect"`
+	Program    uint32           `json:"program,omitzero"` // of ONC
+	UUID       string           `json:"uuid,omitempty"`   // of DCE
+	Version    endpoint.Version `json:"version"`
+	Name       string           `json:"name"`
+	Object     string           `json:"object,omitempty"`
+	NetID      string           `json:"netid,omitempty"`
+	ProtSeq    string           `json:"protseq,omitempty"`
+	Address    string           `json:"address"` // where it can be called from here
+	Port       uint16           `json:"port"`
+	Path       string           `json:"path"`
+	Told       string           `json:"told"` // the address as the mapper told it, where that is another
+	State      probe.State      `json:"state"`
+	Time       int64            `json:"time_us"`
+	Why        string           `json:"why"`
+	Versions   *askVersions     `json:"versions,omitempty"` // that a program says it has
+	Annotation string           `json:"annotation"`
+	Owner      string           `json:"owner"`
+	Problems   []string         `json:"problems"`
+}
+
+// askVersions are the lowest and the highest.
+type askVersions struct {
+	Low  uint32 `json:"low"`
+	High uint32 `json:"high"`
+}
+
+// An triedPort is what became of trying a port.
+type triedPort struct {
+	Network  string      `json:"network"`
+	Port     uint16      `json:"port"`
+	State    probe.State `json:"state"`
+	Time     int64       `json:"time_us"`
+	What     string      `json:"what"`
+	Text     string      `json:"text"`
+	Problems []string    `json:"problems"`
+}
+
+// newAskHost returns a host of which nothing is known; its lists are lists in JSON.
+func newAskHost(name string) *askHost {
+	return &askHost{Host: name, Mappers: []askMapper{}, Entries: []askEntry{}, Missing: []string{}, Ports: []triedPort{}}
+}
+
+// texts returns a list that is one in JSON.
+func texts(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// addMapper adds what a mapper told, in one report or one for each interface.
+func (h *askHost) addMapper(reports []*probe.Report) {
+	if len(reports) == 0 {
+		return
+	}
+	first := reports[0]
+	m := askMapper{Dialect: first.Dialect.String(), Via: first.Via, State: first.State, Why: first.Why, Time: first.Time.Microseconds(), Problems: []string{}}
+	seen := map[entryKey]bool{}
+	for _, r := range reports {
+		if r.State == probe.Listening && m.State != probe.Listening {
+			m.Via, m.State, m.Why, m.Time = r.Via, r.State, r.Why, r.Time.Microseconds()
+		}
+		m.Cut = m.Cut || r.Cut
+		for _, p := range r.Problems {
+			if !slices.Contains(m.Problems, p) {
+				m.Problems = append(m.Problems, p)
+			}
+		}
+		for i := range r.Entries {
+			e := entryOf(&r.Entries[i])
+			if key := e.key(); len(reports) == 1 || !seen[key] {
+				seen[key] = true
+				h.Entries = append(h.Entries, e)
+			}
+		}
+	}
+	h.Mappers = append(h.Mappers, m)
+}
+
+func (h *askHost) addPorts(results []probe.PortResult) {
+	for _, r := range results {
+		h.Ports = append(h.Ports, triedPort{r.Network, r.Port, r.State, r.Time.Microseconds(), r.What, r.Text, texts(r.Problems)})
+	}
+}
+
+// entryOf returns a row for programs.
+func entryOf(from *probe.Entry) askEntry {
+	e := askEntry{
+		Dialect: from.Dialect.String(), Told: from.Told, State: from.State, Time: from.Time.Microseconds(), Why: from.Why,
+		Annotation: from.Annotation, Owner: from.Owner, Path: from.Path, Problems: texts(from.Problems),
+	}
+	if from.Addr.IsValid() {
+		e.Address, e.Port = from.Addr.Addr().String(), from.Addr.Port()
+	}
+	if from.Dialect == endpoint.DCE {
+		e.UUID = from.UUID.String()
+		e.Version = endpoint.Version{Major: uint32(from.Major), Minor: from.Minor, Dotted: true}
+		if from.ProtSeq != 0 {
+			e.ProtSeq = from.ProtSeq.String()
+		}
+		if !from.Object.IsNil() {
+			e.Object = from.Object.String()
+		}
+	} else {
+		e.Program, e.Version = from.Program, endpoint.Version{Major: from.Version}
+		if from.NetID != 0 {
+			e.NetID = from.NetID.String()
+		}
+		if from.Low != 0 || from.High != 0 {
+			e.Versions = &askVersions{from.Low, from.High}
+		}
+	}
+	d := e.document()
+	e.Name = interfaceName(&d)
+	return e
+}
+
+// document returns a row as those of a registry are, so that they look alike. What was told as every address
+// is that.
+func (e *askEntry) document() endpoint.Document {
+	d := endpoint.Document{
+		Dialect: e.Dialect, Program: e.Program, UUID: e.UUID, Version: e.Version, Object: e.Object, NetID: e.NetID, ProtSeq: e.ProtSeq,
+		Address: e.Address, Port: e.Port, Path: e.Path, Owner: e.Owner, Evidence: e.State.String(), Annotation: e.Annotation,
+	}
+	switch {
+	case e.NetID == "" && e.ProtSeq == "" || e.Address == "" && e.Path == "":
+		d.Address = e.Told
+	case e.Port != 0 && e.toldEverywhere():
+		d.Address = netip.IPv4Unspecified().String()
+	}
+	return d
+}
+
+// toldEverywhere tells whether the mapper told the wildcard of a family: as a universal address, or as
+// one of a tower.
+func (e *askEntry) toldEverywhere() bool {
+	told := e.Told
+	if parts := strings.Split(told, "."); e.Dialect == endpoint.ONC.String() && len(parts) > 2 {
+		told = strings.Join(parts[:len(parts)-2], ".")
+	}
+	addr, err := netip.ParseAddr(told)
+	return err == nil && addr.IsUnspecified()
+}
+
+// at returns where an entry was called, with the address of the host.
+func (e *askEntry) at() string {
+	addr, err := netip.ParseAddr(e.Address)
+	if err != nil {
+		return cmp.Or(e.Path, e.Told)
+	}
+	return netip.AddrPortFrom(addr, e.Port).String()
+}
+
+// title returns what people call an entry's interface.
+func (e *askEntry) title() string {
+	return cmp.Or(e.Name, e.UUID, strconv.FormatUint(uint64(e.Program), 10))
+}
+
+// An entryKey is what rows of two answers are held against each other by.
+type entryKey struct {
+	dialect, id, object, transport, place, annotation string
+	version                                           endpoint.Version
+}
+
+func (e *askEntry) key() entryKey {
+	d := e.document()
+	return entryKey{e.Dialect, interfaceID(&d), e.Object, d.Transport(), place(&d), e.Annotation, e.Version}
+}
+
+// mapper returns what became of a dialect's mapper; nil: it was not asked.
+func (h *askHost) mapper(dialect string) *askMapper {
+	for i := range h.Mappers {
+		if h.Mappers[i].Dialect == dialect {
+			return &h.Mappers[i]
+		}
+	}
+	return nil
+}
+
+// speaks tells whether a state is one that only a host which is there can cause.
+func speaks(s probe.State) bool {
+	switch s {
+	case probe.Listening, probe.NotListening, probe.Wrong, probe.Rejected:
+		return true
+	}
+	return false
+}
+
+// isBad tells whether a state of something that was tried is one to look into.
+func isBad(s probe.State) bool {
+	switch s {
+	case probe.NotListening, probe.Filtered, probe.Wrong, probe.Failed:
+		return true
+	}
+	return false
+}
+
+// rank is how much an address says of the host: 2 if something listens, 1 if somebody says that nothing does.
+func (h *askHost) rank() int {
+	best := 0
+	see := func(s probe.State) {
+		switch {
+		case s == probe.Listening:
+			best = 2
+		case speaks(s):
+			best = max(best, 1)
+		}
+	}
+	for _, m := range h.Mappers {
+		see(m.State)
+	}
+	for _, p := range h.Ports {
+		see(p.State)
+	}
+	return best
+}
+
+// status returns the exit status that a host's answer stands for.
+func (h *askHost) status(q *askQuestion) int {
+	if h.unreachable() {
+		return exitFailed
+	}
+	answered := len(h.Mappers) == 0
+	found := len(h.Missing) > 0
+	for _, m := range h.Mappers {
+		answered = answered || m.State == probe.Listening
+		found = found || q.must && m.State != probe.Listening
+	}
+	for _, e := range h.Entries {
+		found = found || isBad(e.State)
+	}
+	for _, p := range h.Ports {
+		found = found || isBad(p.State)
+	}
+	if found || !answered {
+		return exitFound
+	}
+	return exitDone
+}
+
+// statusOf returns that of many hosts: one that cannot be asked weighs more than something found.
+func statusOf(hosts []*askHost, q *askQuestion) int {
+	worst := exitDone
+	for _, h := range hosts {
+		switch s := h.status(q); {
+		case s == exitFailed:
+			return s
+		case s == exitFound:
+			worst = s
+		}
+	}
+	return worst
+}
+
+func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

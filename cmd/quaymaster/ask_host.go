@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/probe"
+)
+
+const (
+	hostsTogether = 64                     // hosts at a time, within the prober's bounds
+	mostAddresses = 8                      // of a name that are asked
+	headStart     = 250 * time.Millisecond // of an address before the next one of its name
+)
+
+// An asker asks hosts one question.
+type asker struct {
+	*probe.Prober
+	question askQuestion
+	own      map[netip.Addr]bool // this host's addresses
+	onc      probe.ONCOptions
+	dce      probe.DCEOptions
+}
+
+// ownAddresses returns this host's.
+func ownAddresses() (map[netip.Addr]bool, error) {
+	networks, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	own := map[netip.Addr]bool{}
+	for _, n := range networks {
+		if n, ok := n.(*net.IPNet); ok {
+			if a, ok := netip.AddrFromSlice(n.IP); ok {
+				own[a.Unmap()] = true
+			}
+		}
+	}
+	return own, nil
+}
+
+// hosts asks many, and calls done after each. It returns them in order when all have answered or
+// the context has ended.
+func (a *asker) hosts(ctx context.Context, names []string, done func()) []*askHost {
+	answers := make([]*askHost, len(names))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(hostsTogether, len(names)) {
+		workers.Go(func() {
+			for i := range next {
+				answers[i] = a.host(ctx, names[i])
+				done()
+			}
+		})
+	}
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return answers
+}
+
+// host asks one.
+func (a *asker) host(ctx context.Context, name string) *askHost {
+	h := newAskHost(name)
+	if ctx.Err() != nil {
+		h.Error = errInterrupted.Error()
+		return h
+	}
+	addrs, err := a.resolve(ctx, name)
+	if err != nil {
+		h.Error = err.Error()
+		return h
+	}
+	found := a.choose(ctx, name, addrs)
+	a.try(ctx, found)
+	h.Address = found.addr.String()
+	h.addMapper(found.onc)
+	h.addMapper(found.dce)
+	h.Missing = append(h.Missing, found.missing...)
+	h.addPorts(found.ports)
+	return h
+}
+
+var errInterrupted = errors.New("interrupted before it was asked")
+
+// resolve returns the addresses of a host.
+func (a *asker) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{addr.Unmap()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*a.Timeout) // resolvers have several servers
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return nil, errors.New("no such host: neither DNS nor the hosts file know the name")
+	case err != nil:
+		return nil, fmt.Errorf("the name leads nowhere: %w", err)
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs[:min(len(addrs), mostAddresses)], nil
+}
+
+// findings are what was found at one address of a host.
+type findings struct {
+	addr     netip.Addr
+	options  probe.ONCOptions
+	onc, dce []*probe.Report
+	missing  []string
+	ports    []probe.PortResult
+}
+
+// rank is that of what was found.
+func (f *findings) rank() int {
+	var h askHost
+	h.addMapper(f.onc)
+	h.addMapper(f.dce)
+	h.addPorts(f.ports)
+	return h.rank()
+}
+
+// choose asks the addresses of a host, each a little after the one before, and returns what the first that answers
+// has told; if none does, what tells most.
+func (a *asker) choose(ctx context.Context, name string, addrs []netip.Addr) *findings {
+	found := make([]*findings, len(addrs))
+	cancels := make([]context.CancelFunc, len(addrs))
+	ended, heard := make(chan int), make(chan int)
+	winner, started, running := -1, 0, 0
+	start := func() {
+		i := started
+		started++
+		running++
+		var one context.Context
+		one, cancels[i] = context.WithCancel(ctx)
+		go func() {
+			f := a.address(one, name, addrs, i, func() { heard <- i })
+			found[i] = f
+			ended <- i
+		}()
+	}
+	start()
+	for running > 0 {
+		var late <-chan time.Time
+		if winner < 0 && started < len(addrs) {
+			late = time.After(headStart)
+		}
+		select {
+		case i := <-heard:
+			if winner >= 0 {
+				continue
+			}
+			winner = i
+			for j, cancel := range cancels[:started] {
+				if j != i {
+					cancel()
+				}
+			}
+		case i := <-ended:
+			running--
+			cancels[i]()
+			if winner < 0 && started < len(addrs) && ctx.Err() == nil {
+				start()
+			}
+		case <-late:
+			start()
+		}
+	}
+	if winner >= 0 {
+		return found[winner]
+	}
+	return slices.MaxFunc(found[:started], func(a, b *findings) int { return a.rank() - b.rank() })
+}
+
+// address asks one address, and calls heard when something answers there.
+func (a *asker) address(ctx context.Context, name string, addrs []netip.Addr, i int, heard func()) *findings {
+	f := &findings{addr: addrs[i], options: a.onc}
+	f.options.Addrs = slices.Delete(slices.Clone(addrs), i, i+1)
+	f.options.Here = f.options.Here || f.addr.IsLoopback() || a.own[f.addr.WithZone("")]
+	q := &a.question
+	type job struct {
+		into *[]*probe.Report
+		at   int
+		ask  func() *probe.Report
+	}
+	var jobs []job
+	report := func(list *[]*probe.Report, ask func() *probe.Report) {
+		jobs = append(jobs, job{list, len(*list), ask})
+		*list = append(*list, nil)
+	}
+	if q.onc {
+		report(&f.onc, func() *probe.Report { return a.ONC(ctx, f.addr, f.options) })
+	}
+	if q.dce {
+		report(&f.dce, func() *probe.Report { return a.DCE(ctx, f.addr, a.dce) })
+	}
+	type span struct{ onc, dce int } // where the reports of a wanted interface end
+	var spans []span
+	for _, w := range q.wanted {
+		for _, p := range w.programs {
+			report(&f.onc, func() *probe.Report { return a.LocateONC(ctx, f.addr, p.Program, p.Version, f.options) })
+		}
+		for _, d := range w.interfaces {
+			report(&f.dce, func() *probe.Report { return a.LocateDCE(ctx, f.addr, d, a.dce) })
+		}
+		spans = append(spans, span{len(f.onc), len(f.dce)})
+	}
+	var work sync.WaitGroup
+	for _, j := range jobs {
+		work.Go(func() {
+			r := j.ask()
+			(*j.into)[j.at] = r
+			if r.State == probe.Listening {
+				heard()
+			}
+		})
+	}
+	if len(q.ports) > 0 {
+		work.Go(func() {
+			questions := slices.Clone(q.ports)
+			if _, err := netip.ParseAddr(name); err != nil {
+				for i := range questions {
+					questions[i].Name = name
+				}
+			}
+			f.ports = a.Ports(ctx, f.addr, questions)
+			if slices.ContainsFunc(f.ports, func(r probe.PortResult) bool { return r.State == probe.Listening }) {
+				heard()
+			}
+		})
+	}
+	work.Wait()
+	var from span
+	for i, to := range spans {
+		reports := slices.Concat(f.onc[from.onc:to.onc], f.dce[from.dce:to.dce])
+		told := slices.ContainsFunc(reports, func(r *probe.Report) bool { return len(r.Entries) > 0 })
+		if !told && slices.ContainsFunc(reports, func(r *probe.Report) bool { return r.State == probe.Listening }) {
+			f.missing = append(f.missing, q.wanted[i].word)
+		}
+		from = to
+	}
+	return f
+}
+
+// try finds out whether what the mappers told is true.
+func (a *asker) try(ctx context.Context, f *findings) {
+	if !a.question.try {
+		return
+	}
+	var work sync.WaitGroup
+	for _, r := range f.onc {
+		work.Go(func() { a.TryONC(ctx, f.addr, r.Entries, f.options) })
+	}
+	for _, r := range f.dce {
+		work.Go(func() { a.TryDCE(ctx, f.addr, r.Entries, a.dce) })
+	}
+	work.Wait()
+}

@@ -1,0 +1,363 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
+	"github.com/quaymaster/quaymaster/internal/probe"
+	"github.com/quaymaster/quaymaster/internal/show"
+)
+
+// mapperNames are what people call the mappers of the dialects.
+var mapperNames = map[string]string{endpoint.ONC.String(): "port mapper", endpoint.DCE.String(): "endpoint mapper"}
+
+// tryWords say what became of trying an endpoint: what is to be looked into stands out.
+var tryWords = map[probe.State]string{
+	probe.NotTried: "not tried", probe.Listening: "works", probe.NotListening: "REFUSED", probe.Filtered: "FILTERED",
+	probe.Wrong: "WRONG INTERFACE", probe.Rejected: "denied", probe.Failed: "FAILED",
+}
+
+// portWord returns the words for the state of a port or mapper.
+func portWord(s probe.State) string { return strings.ToUpper(s.String()) }
+
+// unreachable tells whether a host could not be asked at all.
+func (h *askHost) unreachable() bool { return h.Error != "" || len(h.Mappers) > 0 && h.rank() == 0 }
+
+// printHosts shows a block for each host.
+func (f *askFlags) printHosts(s show.Screen, hosts []*askHost, q *askQuestion) error {
+	for i, h := range hosts {
+		if i > 0 {
+			fmt.Fprintln(s)
+		}
+		if err := f.printHost(s, h, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) error {
+	fmt.Fprintln(s, show.Clean(h.headLine()))
+	var summary []string
+	if len(h.Entries)+len(h.Missing) > 0 {
+		t := h.entryTable(q.try)
+		if err := t.Print(s); err != nil {
+			return err
+		}
+	}
+	if len(h.Entries) > 0 {
+		summary = append(summary, h.summary(q.try))
+	}
+	if len(h.Missing) > 0 {
+		summary = append(summary, fmt.Sprintf("%d not registered", len(h.Missing)))
+	}
+	if len(h.Ports) > 0 {
+		if len(summary) > 0 {
+			fmt.Fprintln(s)
+		}
+		if err := h.portTable().Print(s); err != nil {
+			return err
+		}
+		summary = append(summary, h.portSummary())
+	}
+	if len(summary) > 0 {
+		fmt.Fprintln(s)
+	}
+	line := strings.Join(summary, "; ")
+	if slices.ContainsFunc(h.Mappers, func(m askMapper) bool { return m.Cut }) {
+		line += "; this is not all"
+	}
+	if wrong := h.problems(); len(wrong) > 0 && !f.verbose {
+		line += "        (--verbose: what the mappers get wrong)"
+	}
+	if line != "" {
+		fmt.Fprintln(s, strings.TrimPrefix(line, "; "))
+	}
+	for _, a := range h.advice() {
+		fmt.Fprintln(s, show.Clean("! "+a))
+	}
+	if f.verbose {
+		h.printVerbose(s)
+	}
+	_, err := fmt.Fprint(s, "")
+	return err
+}
+
+// headLine returns who was asked, and what became of that.
+func (h *askHost) headLine() string {
+	line := h.Host
+	if h.Address != "" && h.Address != h.Host {
+		line += " (" + h.Address + ")"
+	}
+	if h.Error != "" {
+		return line + "   " + h.Error
+	}
+	var mappers []string
+	for i := range slices.Backward(h.Mappers) { // as people know them: 135 before 111
+		m := &h.Mappers[i]
+		if m.State == probe.Listening {
+			mappers = append(mappers, mapperNames[m.Dialect]+" "+shortVia(m.Via))
+		} else {
+			mappers = append(mappers, mapperNames[m.Dialect]+": "+portWord(m.State))
+		}
+	}
+	if len(mappers) > 0 {
+		line += "   " + strings.Join(mappers, " · ")
+	}
+	return line
+}
+
+// shortVia returns "111/tcp" for "tcp 111, version 4; udp 111, version 4".
+func shortVia(via string) string {
+	via, _, _ = strings.Cut(via, ";")
+	via, _, _ = strings.Cut(via, ",")
+	if network, at, ok := strings.Cut(via, " "); ok && strings.Trim(at, "0123456789") == "" {
+		return at + "/" + network
+	}
+	return via
+}
+
+// entryTable returns the table of what the mappers told.
+func (h *askHost) entryTable(tried bool) *show.Table {
+	rows := make([]endpoint.Document, len(h.Entries))
+	for i := range h.Entries {
+		rows[i] = h.Entries[i].document()
+		rows[i].Owner = "" // differs between versions of one server, and only some mappers tell it
+	}
+	columns := []show.Column{{Head: "interface"}, {Right: true}, {Head: "version"}, {Head: "transport"}, {Head: "endpoint"}}
+	if tried {
+		columns = append(columns, show.Column{Head: "state"}, show.Column{Head: "time", Right: true})
+	}
+	withObjects := hasObjects(rows)
+	if withObjects {
+		columns = append(columns, show.Column{Head: "object"})
+	}
+	t := show.NewTable(append(columns, show.Column{Head: "annotation", Shrink: true})...)
+	shorten := shortener(rows)
+	for _, fold := range foldRows(rows, time.Time{}) {
+		cells := []string{interfaceName(fold.of), shorten(fold.of), spans(slices.Compact(fold.versions)),
+			strings.Join(slices.Compact(fold.transports), " "), place(fold.of)}
+		notes := []string{fold.of.Annotation}
+		if tried {
+			var slowest int64
+			for _, i := range fold.rows {
+				e := &h.Entries[i]
+				slowest = max(slowest, e.Time)
+				if e.State != probe.Listening && !slices.Contains(notes, e.Why) {
+					notes = append(notes, e.Why)
+				}
+			}
+			cells = append(cells, tryWords[h.Entries[fold.rows[0]].State], askTime(slowest))
+		}
+		for _, i := range fold.rows {
+			for _, p := range h.Entries[i].Problems {
+				if !slices.Contains(notes, p) {
+					notes = append(notes, p)
+				}
+			}
+		}
+		if withObjects {
+			cells = append(cells, short(fold.of.Object))
+		}
+		notes = slices.DeleteFunc(notes, func(s string) bool { return s == "" })
+		t.Add(append(cells, strings.Join(notes, " · "))...)
+	}
+	for _, word := range h.Missing {
+		cells := make([]string, len(columns)+1)
+		cells[0] = word
+		if tried {
+			cells[5] = "NOT REGISTERED"
+		}
+		t.Add(cells...)
+	}
+	return t
+}
+
+// askTime returns a time for people: "0.9ms", "3.0s"; empty for none.
+func askTime(us int64) string {
+	switch d := microseconds(us); {
+	case us == 0:
+		return ""
+	case d < time.Second:
+		return fmt.Sprintf("%.1fms", float64(us)/1e3)
+	default:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+}
+
+// summaryWords are what a summary says of states, in their order.
+var summaryWords = []struct {
+	state probe.State
+	words string
+}{
+	{probe.Listening, "work"}, {probe.Rejected, "denied"}, {probe.NotListening, "refused"}, {probe.Filtered, "filtered"},
+	{probe.Wrong, "wrong"}, {probe.Failed, "failed"}, {probe.NotTried, "not tried"},
+}
+
+// summary returns how many there are, and what became of them.
+func (h *askHost) summary(tried bool) string {
+	ids, places := map[string]bool{}, map[[2]string]bool{}
+	counts := map[probe.State]int{}
+	for i := range h.Entries {
+		e := &h.Entries[i]
+		d := e.document()
+		ids[interfaceID(&d)] = true
+		places[[2]string{interfaceID(&d) + e.Object, d.Transport() + place(&d)}] = true
+		counts[e.State]++
+	}
+	text := show.Count(len(ids), "interface", "interfaces") + ", " + show.Count(len(places), "endpoint", "endpoints")
+	if !tried {
+		return text
+	}
+	var parts []string
+	for _, w := range summaryWords {
+		if n := counts[w.state]; n > 0 {
+			words := w.words
+			if n == 1 && w.state == probe.Listening {
+				words = "works"
+			}
+			parts = append(parts, fmt.Sprintf("%d %s", n, words))
+		}
+	}
+	return text + "; of " + show.Count(len(h.Entries), "row", "rows") + " " + strings.Join(parts, ", ")
+}
+
+// portTable returns the table of ports that were tried.
+func (h *askHost) portTable() *show.Table {
+	t := show.NewTable(show.Column{Head: "port", Right: true}, show.Column{Head: "transport"}, show.Column{Head: "state"},
+		show.Column{Head: "time", Right: true}, show.Column{Head: "answers", Shrink: true}, show.Column{Head: "says", Shrink: true})
+	for _, p := range h.Ports {
+		t.Add(strconv.Itoa(int(p.Port)), p.Network, portWord(p.State), askTime(p.Time), p.What,
+			strings.Join(slices.DeleteFunc(append([]string{p.Text}, p.Problems...), func(s string) bool { return s == "" }), " · "))
+	}
+	return t
+}
+
+func (h *askHost) portSummary() string {
+	counts := map[probe.State]int{}
+	for _, p := range h.Ports {
+		counts[p.State]++
+	}
+	var parts []string
+	for _, s := range []probe.State{probe.Listening, probe.NotListening, probe.Filtered, probe.Failed, probe.NotTried} {
+		if counts[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+		}
+	}
+	return show.Count(len(h.Ports), "port", "ports") + ": " + strings.Join(parts, ", ")
+}
+
+// advice returns what to do, in two lines at most: a line for each state that is worth one.
+func (h *askHost) advice() []string {
+	const mostNamed, mostLines = 3, 2
+	var lines []string
+	for _, a := range []struct {
+		state       probe.State
+		one, many   string
+		consequence string
+	}{
+		{probe.Filtered, "is", "are", "filtered: between here and there the firewall lacks %s."},
+		{probe.NotListening, "is", "are", "registered and nothing listens there: start the server again, or have the registration removed."},
+		{probe.Wrong, "is", "are", "another server's by now, or not of that version: start the server that registered again."},
+	} {
+		named := map[string]string{}
+		var order []string
+		for i := range h.Entries {
+			if e := &h.Entries[i]; e.State == a.state {
+				at := e.at()
+				if _, ok := named[at]; !ok {
+					named[at] = e.title()
+					order = append(order, at)
+				}
+			}
+		}
+		if len(order) == 0 || len(lines) == mostLines {
+			continue
+		}
+		var parts []string
+		for _, at := range order[:min(mostNamed, len(order))] {
+			parts = append(parts, fmt.Sprintf("%s (%s)", at, named[at]))
+		}
+		if more := len(order) - mostNamed; more > 0 {
+			parts = append(parts, fmt.Sprintf("%d more", more))
+		}
+		verb, it := a.one, "it"
+		if len(order) > 1 {
+			verb, it = a.many, "them"
+		}
+		consequence := strings.Replace(a.consequence, "%s", it, 1)
+		lines = append(lines, strings.Join(parts, ", ")+" "+verb+" "+consequence)
+	}
+	return lines
+}
+
+// problems returns what the mappers get wrong.
+func (h *askHost) problems() []string {
+	var all []string
+	for _, m := range h.Mappers {
+		for _, p := range m.Problems {
+			all = append(all, mapperNames[m.Dialect]+": "+p)
+		}
+	}
+	return all
+}
+
+// printVerbose shows how a host was asked, and what its mappers get wrong.
+func (h *askHost) printVerbose(s show.Screen) {
+	for _, m := range h.Mappers {
+		line := fmt.Sprintf("%s: %s", mapperNames[m.Dialect], cmp.Or(m.Via, "no answer"))
+		if m.Time > 0 {
+			line += ", " + askTime(m.Time)
+		}
+		if m.Why != "" {
+			line += ": " + m.Why
+		}
+		fmt.Fprintln(s, show.Clean(line))
+	}
+	if wrong := h.problems(); len(wrong) > 0 {
+		fmt.Fprintln(s, "what is wrong with what was told:")
+		for _, p := range wrong {
+			fmt.Fprintln(s, show.Clean("  "+p))
+		}
+	}
+}
+
+// askRows returns the rows of CSV and Markdown: a row for each mapper, entry and port.
+func askRows(hosts []*askHost) *show.Table {
+	t := show.NewTable(show.Column{Head: "host"}, show.Column{Head: "kind"}, show.Column{Head: "interface"}, show.Column{Head: "id"},
+		show.Column{Head: "version"}, show.Column{Head: "transport"}, show.Column{Head: "address"}, show.Column{Head: "port", Right: true},
+		show.Column{Head: "path"}, show.Column{Head: "state"}, show.Column{Head: "time us", Right: true}, show.Column{Head: "annotation"},
+		show.Column{Head: "why"})
+	number := func(n int64) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	for _, h := range hosts {
+		if h.Error != "" {
+			t.Add(h.Host, "host", "", "", "", "", "", "", "", probe.Failed.String(), "", "", h.Error)
+		}
+		for _, m := range h.Mappers {
+			t.Add(h.Host, "mapper", mapperNames[m.Dialect], "", "", m.Via, h.Address, "", "", m.State.String(), number(m.Time), "", m.Why)
+		}
+		for i := range h.Entries {
+			e := &h.Entries[i]
+			d := e.document()
+			t.Add(h.Host, "endpoint", e.Name, interfaceID(&d), e.Version.String(), d.Transport(), cmp.Or(e.Address, e.Told),
+				number(int64(e.Port)), e.Path, e.State.String(), number(e.Time), e.Annotation, e.Why)
+		}
+		for _, word := range h.Missing {
+			t.Add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
+		}
+		for _, p := range h.Ports {
+			t.Add(h.Host, "port", p.What, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text)
+		}
+	}
+	return t
+}
