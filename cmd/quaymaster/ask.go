@@ -124,11 +124,14 @@ func (f *askFlags) run(cmd *cobra.Command, args []string) error {
 	} else {
 		err = f.print(hosts, &a.question)
 	}
-	if err == nil && ctx.Err() != nil {
-		err = &exitError{exitFailed, errors.New("interrupted: this is not all")}
+	if ctx.Err() != nil {
+		return errCutShort
 	}
 	return err
 }
+
+// errCutShort ends what a signal has ended.
+var errCutShort = &exitError{exitFailed, errors.New("interrupted: this is not all")}
 
 // check refuses flags that make no sense, all at once.
 func (f *askFlags) check(cmd *cobra.Command) error {
@@ -219,9 +222,11 @@ func (f *askFlags) ask(ctx context.Context, a *asker, names []string) []*askHost
 
 // print shows the answers, and returns the exit status as an error.
 func (f *askFlags) print(hosts []*askHost, q *askQuestion) error {
-	err := show.Write(f.stdout(), f.output, askDocument{askSchema, hosts}, askRows(hosts))
+	var err error
 	if f.output == show.FormatTable {
 		err = f.printHosts(f.stdout(), hosts, q)
+	} else {
+		err = show.Write(f.stdout(), f.output, askDocument{askSchema, hosts}, askRows(hosts))
 	}
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -63,10 +62,10 @@ func (f *askFlags) runBroadcast(ctx context.Context, a *asker, what endpoint.Int
 	switch {
 	case err != nil:
 		return err
+	case ctx.Err() != nil:
+		return errCutShort
 	case len(hosts) == 0:
 		return fmt.Errorf("nobody answered within %s: port mappers answer broadcasts only where that is allowed (rpcbind -r)", f.timeout)
-	case ctx.Err() != nil:
-		return &exitError{exitFailed, errors.New("interrupted: this is not all")}
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type askHost struct {
 	Mappers []askMapper `json:"mappers"`
 	Entries []askEntry  `json:"entries"`
 	Missing []string    `json:"missing"` // what was asked for and no mapper knows
-	Ports   []triedPort   `json:"ports"`
+	Ports   []triedPort `json:"ports"`
 }
 
 // An askMapper is what became of asking a mapper.

@@ -140,7 +140,11 @@ func (h *askHost) entryTable(tried bool) *show.Table {
 	t := show.NewTable(append(columns, show.Column{Head: "annotation", Shrink: true})...)
 	shorten := shortener(rows)
 	for _, fold := range foldRows(rows, time.Time{}) {
-		cells := []string{interfaceName(fold.of), shorten(fold.of), spans(slices.Compact(fold.versions)),
+		versions := spans(slices.Compact(fold.versions))
+		if fold.of.Version == (endpoint.Version{}) {
+			versions = "" // asked for any, and not told which
+		}
+		cells := []string{interfaceName(fold.of), shorten(fold.of), versions,
 			strings.Join(slices.Compact(fold.transports), " "), place(fold.of)}
 		notes := []string{fold.of.Annotation}
 		if tried {

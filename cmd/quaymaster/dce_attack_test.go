@@ -98,13 +98,13 @@ func mapDCE(conn net.Conn) error {
 }
 
 // dceProbe asks the endpoint mapper over one connection.
-func dceProbe(t *testing.T) *probe {
+func dceProbe(t *testing.T) *honestClient {
 	t.Helper()
 	conn, err := connectDCE()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &probe{name: "DCE", close: func() { conn.Close() }}
+	p := &honestClient{name: "DCE", close: func() { conn.Close() }}
 	p.call = func() error {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		return mapDCE(conn)
@@ -113,8 +113,8 @@ func dceProbe(t *testing.T) *probe {
 }
 
 // dceConnectingProbe connects and binds for each call, as most clients do.
-func dceConnectingProbe() *probe {
-	return &probe{name: "DCE, connecting anew", close: func() {}, call: func() error {
+func dceConnectingProbe() *honestClient {
+	return &honestClient{name: "DCE, connecting anew", close: func() {}, call: func() error {
 		conn, err := connectDCE()
 		if err != nil {
 			return err

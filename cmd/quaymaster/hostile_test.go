@@ -127,8 +127,8 @@ func (h hostileProcess) stop(t *testing.T) {
 	}
 }
 
-// A probe is an honest client and what it measured.
-type probe struct {
+// An honestClient is a client that behaves, and what it measured.
+type honestClient struct {
 	name    string
 	call    func() error
 	close   func()
@@ -139,9 +139,9 @@ type probe struct {
 
 // probeDuring makes calls, one after the other on each of the probes, while the attack lasts.
 // The attack goes on until every probe has made enough.
-func probeDuring(t *testing.T, a attack) []*probe {
+func probeDuring(t *testing.T, a attack) []*honestClient {
 	t.Helper()
-	probes := []*probe{udpProbe(t), tcpProbe(t), connectingProbe(), dceProbe(t), dceConnectingProbe()}
+	probes := []*honestClient{udpProbe(t), tcpProbe(t), connectingProbe(), dceProbe(t), dceConnectingProbe()}
 	attacker := startHostile(t, a.name)
 	var calls, enough sync.WaitGroup
 	for _, p := range probes {
@@ -158,7 +158,7 @@ func probeDuring(t *testing.T, a attack) []*probe {
 }
 
 // run samples until the attack is over, and says when it has enough samples.
-func (p *probe) run(over func() bool, enough func()) {
+func (p *honestClient) run(over func() bool, enough func()) {
 	once := sync.OnceFunc(enough)
 	defer once()
 	for !over() && p.err == nil {
@@ -173,30 +173,30 @@ func (p *probe) run(over func() bool, enough func()) {
 
 // A udpProbe sends its call again after 10 ms without an answer; the sample is the time from
 // the first transmission to the answer.
-func udpProbe(t *testing.T) *probe {
+func udpProbe(t *testing.T) *honestClient {
 	t.Helper()
 	c, err := dialMapper("udp4")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &probe{name: "UDP"}
+	p := &honestClient{name: "UDP"}
 	p.call = func() error { return askPort(c) }
 	p.close = func() { p.resent = c.resent; c.Close() }
 	return p
 }
 
-func tcpProbe(t *testing.T) *probe {
+func tcpProbe(t *testing.T) *honestClient {
 	t.Helper()
 	c, err := dialMapper("tcp4")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &probe{name: "TCP", call: func() error { return askPort(c) }, close: func() { c.Close() }}
+	return &honestClient{name: "TCP", call: func() error { return askPort(c) }, close: func() { c.Close() }}
 }
 
 // A connectingProbe makes a connection for each call, as libtirpc does.
-func connectingProbe() *probe {
-	return &probe{name: "TCP, connecting anew", close: func() {}, call: func() error {
+func connectingProbe() *honestClient {
+	return &honestClient{name: "TCP, connecting anew", close: func() {}, call: func() error {
 		c, err := dialMapper("tcp4")
 		if err != nil {
 			return err

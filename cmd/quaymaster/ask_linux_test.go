@@ -1,0 +1,293 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/internal/probe"
+)
+
+// askJSON asks, which must end with that status, and returns the answer.
+func askJSON(t *testing.T, status int, args ...string) *askDocument {
+	t.Helper()
+	r := run(t, "quaymaster", append([]string{"ask", "-o", "json"}, args...)...)
+	var d askDocument
+	if err := json.Unmarshal([]byte(r.Stdout), &d); err != nil || r.Exit != status || d.Schema != askSchema {
+		t.Fatalf("ask %q: exit status %d, want %d, %v; it wrote:\n%s%s", args, r.Exit, status, err, r.Stdout, r.Stderr)
+	}
+	return &d
+}
+
+// oncLines returns rows as rpcinfo writes them, sorted.
+func oncLines(h *askHost) []string {
+	var lines []string
+	for _, e := range h.Entries {
+		at := e.Told
+		if at == "" {
+			at = e.Path
+		}
+		if addr, err := netip.ParseAddr(e.Address); err == nil && e.Told == "" {
+			at = fmt.Sprintf("%s.%d.%d", addr, e.Port>>8, e.Port&255)
+		}
+		lines = append(lines, fmt.Sprint(e.Program, " ", e.Version, " ", e.NetID, " ", at, " ", e.Owner))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func rpcinfoLines(t *testing.T) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(run(t, "rpcinfo").Stdout) {
+		f := strings.Fields(line)
+		if f[0] == "program" {
+			continue
+		}
+		lines = append(lines, fmt.Sprint(f[0], " ", f[1], " ", f[2], " ", f[3], " ", f[len(f)-1]))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// startFileServer starts rpc.mountd and rpc.statd, as on a file server.
+func startFileServer(t *testing.T) {
+	t.Helper()
+	prepareServices(t)
+	for _, s := range services[:2] {
+		nstest.Start(t, s.command[0], s.command[1:]...)
+		nstest.WaitFor(t, s.command[0]+" to register", startTime, func() bool { return len(rowsOf(t, s.program)) >= len(s.rows) })
+	}
+}
+
+func killServer(t *testing.T, name string) {
+	t.Helper()
+	for _, pid := range processesOf(t, name) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nstest.WaitFor(t, name+" to end", startTime, func() bool { return len(processesOf(t, name)) == 0 })
+}
+
+// TestAskFileServer: ask tells what rpcinfo does, tries it, and says which row lies when a server was
+// killed. rpcbind keeps such rows, ours does not.
+func TestAskFileServer(t *testing.T) {
+	onEachMapper(t, func(t *testing.T, mapper string) {
+		nstest.Need(t, "rpcinfo")
+		startMapper(t, mapper)
+		startFileServer(t)
+
+		d := askJSON(t, exitDone, "127.0.0.1", "--onc")
+		if diff := cmp.Diff(rpcinfoLines(t), oncLines(d.Hosts[0])); diff != "" {
+			t.Errorf("ask tells something else (-rpcinfo +ask):\n%s", diff)
+		}
+		before := filepath.Join(t.TempDir(), "before.json")
+		d = askJSON(t, exitDone, "127.0.0.1", "--onc", "--try")
+		for _, e := range d.Hosts[0].Entries {
+			if e.State != probe.Listening {
+				t.Errorf("%s %s on %s is %s (%s), want that it works", e.Name, e.Version, e.NetID, e.State, e.Why)
+			}
+		}
+		text, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(before, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if r := run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--try", "--compare", before); r.Exit != exitDone || !strings.HasPrefix(r.Stdout, "0 differences to ") {
+			t.Errorf("ask --compare of the same = %+v", r)
+		}
+		watch := nstest.Start(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--watch", "1s")
+		nstest.WaitFor(t, "the watch to begin", startTime, func() bool { return strings.Contains(watch.Output(), "endpoints\n\n") })
+
+		killServer(t, "rpc.mountd")
+		if mapper == "rpcbind" {
+			d = askJSON(t, exitFound, "127.0.0.1", "--onc", "--try")
+			for _, e := range d.Hosts[0].Entries {
+				if want := map[bool]probe.State{true: probe.NotListening, false: probe.Listening}[e.Name == "mountd"]; e.State != want {
+					t.Errorf("after mountd was killed %s %s on %s is %s, want %s", e.Name, e.Version, e.NetID, e.State, want)
+				}
+			}
+			r := run(t, "quaymaster", "ask", "127.0.0.1", "mountd")
+			if r.Exit != exitFound || !strings.Contains(r.Stdout, " REFUSED ") || !strings.Contains(r.Stdout, "(mountd)") || !strings.Contains(r.Stdout, "nothing listens there: start the server again") {
+				t.Errorf("ask 127.0.0.1 mountd = %+v", r)
+			}
+			r = run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--try", "--compare", before)
+			if r.Exit != exitFound || strings.Count(r.Stdout, "works → REFUSED\n") != 12 || !strings.Contains(r.Stdout, "\n12 differences to ") {
+				t.Errorf("ask --compare = %+v, want that 12 rows of mountd are refused now", r)
+			}
+			run(t, "rpcinfo", "-d", "mountd", "3")
+		} else {
+			nstest.WaitFor(t, "the rows to end", startTime, func() bool { return len(rowsOf(t, 100005)) == 0 })
+			r := run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--compare", before)
+			if r.Exit != exitFound || strings.Count(r.Stdout, "-  127.0.0.1  mountd 100005 version ") != 12 {
+				t.Errorf("ask --compare = %+v, want that 12 rows of mountd have vanished", r)
+			}
+		}
+		nstest.WaitFor(t, "the watch to tell", startTime, func() bool {
+			return strings.Count(watch.Output(), "  -  127.0.0.1  mountd 100005 version 3  ") == 4
+		})
+		watch.Signal(syscall.SIGINT)
+		if status := watch.Wait(t, startTime); status != exitDone {
+			t.Errorf("the watch ended with exit status %d", status)
+		}
+	})
+}
+
+// sambaLine takes a line of epmlookup apart: object, protocol sequence, endpoint, interface, annotation.
+var sambaLine = regexp.MustCompile(`^(\S+) (\w+):[^\[]*\[([^,]*),abstract_syntax=([^\]]*)\]: ?(.*)$`)
+
+// TestAskSamba: ask tells of Samba's mapper what Samba's client does, and each interface can be bound where it
+// is said to be.
+func TestAskSamba(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "rpcclient", "ip")
+	const there = "10.98.0.2"
+	host := nstest.NewHost(t, "harbour", "10.98.0.1/24", there+"/24")
+	program, args := samba(t)
+	nstest.StartCommand(t, host.Command(program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
+	waitToConnect(t, there+":135")
+
+	d := askJSON(t, exitDone, there, "--try")
+	h := d.Hosts[0]
+	if len(h.Mappers) != 2 || h.Mappers[0].State != probe.NotListening || h.Mappers[1].State != probe.Listening {
+		t.Errorf("mappers %+v, want an endpoint mapper and no port mapper", h.Mappers)
+	}
+	var got []string
+	for _, e := range h.Entries {
+		object, at := e.Object, e.Path
+		if object == "" {
+			object = "00000000-0000-0000-0000-000000000000"
+		}
+		if e.Port != 0 {
+			at = fmt.Sprint(e.Port)
+		}
+		got = append(got, fmt.Sprintf("%s %s[%s] %s/0x%08x %s", object, e.ProtSeq, at, e.UUID, e.Version.Major+uint32(e.Version.Minor)<<16, e.Annotation))
+		if want := map[bool]probe.State{true: probe.Listening, false: probe.NotTried}[e.ProtSeq == "ncacn_ip_tcp"]; e.State != want {
+			t.Errorf("%s at %s %s is %s (%s), want %s", e.Name, e.ProtSeq, at, e.State, e.Why, want)
+		}
+	}
+	missing := 0
+	for _, line := range sambaDumpOf(t, there) {
+		m := sambaLine.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("epmlookup says %q", line)
+		}
+		want := fmt.Sprintf("%s %s[%s] %s %s", m[1], m[2], m[3], m[4], m[5])
+		if i := slices.Index(got, want); i >= 0 {
+			got = slices.Delete(got, i, i+1)
+		} else {
+			missing++
+			t.Errorf("ask does not tell %q", want)
+		}
+	}
+	if len(got) > 1 || len(h.Entries) < 20 { // of Samba's, rpcclient does not show the last
+		t.Errorf("ask tells %d rows, and these that epmlookup does not: %q", len(h.Entries), got)
+	}
+	if r := run(t, "quaymaster", "ask", there, "samr", "drsuapi"); r.Exit != exitFound || !strings.Contains(r.Stdout, " works ") || !strings.Contains(r.Stdout, "NOT REGISTERED") {
+		t.Errorf("ask samr drsuapi = %+v, want one that works and one that is not there", r)
+	}
+	if r := run(t, "quaymaster", "ask", there, "--onc"); r.Exit != exitFound || !strings.Contains(r.Stdout, "port mapper: NOT LISTENING") {
+		t.Errorf("ask --onc without a port mapper = %+v", r)
+	}
+}
+
+// TestAskLyingEndpointMapper: a server that has not the interface that is registered there, and then is killed.
+func TestAskLyingEndpointMapper(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	startQuaymaster(t)
+	server := startSamba(t)
+	addDCE(t, "samr", "1.0", "tcp", "*:"+sambaPort)
+	addDCE(t, "winreg", "1.0", "tcp", "*:"+sambaPort)
+	r := run(t, "quaymaster", "ask", "127.0.0.1", "--try")
+	for _, want := range []string{"\nsamr       12345778…  1.0      tcp                127.0.0.1:50111    works  ", "  WRONG INTERFACE  ", "127.0.0.1:50111 (winreg) is another server's by now"} {
+		if r.Exit != exitFound || !strings.Contains(r.Stdout, want) {
+			t.Errorf("ask --try = %+v, want %q", r, want)
+		}
+	}
+	server.Signal(syscall.SIGKILL)
+	server.Wait(t, startTime)
+	for _, name := range []string{"rpcd_lsad"} { // its child, which listens
+		killServer(t, name)
+	}
+	d := askJSON(t, exitFound, "127.0.0.1", "--try")
+	for _, e := range d.Hosts[0].Entries {
+		if want := e.Name == "samr" || e.Name == "winreg"; want != (e.State == probe.NotListening) {
+			t.Errorf("%s %s at %s is %s", e.Name, e.Version, e.at(), e.State)
+		}
+	}
+}
+
+// TestAskManyHosts: each answers for itself, in the order of the file.
+func TestAskManyHosts(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	startQuaymaster(t)
+	var want []string
+	text := "# loopback\n\n"
+	for i := range 20 {
+		want = append(want, fmt.Sprintf("127.0.0.%d", i+1))
+		text += want[i] + " # number " + fmt.Sprint(i) + "\n"
+	}
+	file := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := askJSON(t, exitDone, "--hosts", file, "--try")
+	var got []string
+	for _, h := range d.Hosts {
+		got = append(got, h.Host)
+		if len(h.Mappers) != 2 || h.Mappers[0].State != probe.Listening || h.Mappers[1].State != probe.Listening {
+			t.Errorf("%s: mappers %+v", h.Host, h.Mappers)
+		}
+		if len(h.Entries) != 13 { // 12 of the port mapper, one of the endpoint mapper
+			t.Errorf("%s: %d entries", h.Host, len(h.Entries))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("hosts %q, want %q", got, want)
+	}
+}
+
+// TestAskInterrupted: SIGINT ends a question, and what is known is shown.
+func TestAskInterrupted(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:135")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	p := nstest.Start(t, "quaymaster", "ask", "127.0.0.1", "--timeout", "10m")
+	conn, err := silent.Accept() // so it is being asked
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Read(make([]byte, 1))
+	p.Signal(syscall.SIGINT)
+	if status := p.Wait(t, startTime); status != exitFailed || !strings.HasPrefix(p.Output(), "127.0.0.1   endpoint mapper: NOT TRIED") || !strings.Contains(p.Output(), "interrupted: this is not all") {
+		t.Errorf("exit status %d, want %d, after:\n%s", status, exitFailed, p.Output())
+	}
+}
