@@ -153,7 +153,7 @@ func TestAskFileServer(t *testing.T) {
 var sambaLine = regexp.MustCompile(`^(\S+) (\w+):[^\[]*\[([^,]*),abstract_syntax=([^\]]*)\]: ?(.*)$`)
 
 // TestAskSamba: ask tells of Samba's mapper what Samba's client does, and each interface can be bound where it
-// is said to be.
+// is said to be but for one: Samba's own mapper over HTTP. Seen with 4.17.12.
 func TestAskSamba(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
@@ -165,7 +165,7 @@ func TestAskSamba(t *testing.T) {
 	nstest.StartCommand(t, host.Command(program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
 	waitToConnect(t, there+":135")
 
-	d := askJSON(t, exitDone, there, "--try")
+	d := askJSON(t, exitFound, there, "--try")
 	h := d.Hosts[0]
 	if len(h.Mappers) != 2 || h.Mappers[0].State != probe.NotListening || h.Mappers[1].State != probe.Listening {
 		t.Errorf("mappers %+v, want an endpoint mapper and no port mapper", h.Mappers)
@@ -180,7 +180,14 @@ func TestAskSamba(t *testing.T) {
 			at = fmt.Sprint(e.Port)
 		}
 		got = append(got, fmt.Sprintf("%s %s[%s] %s/0x%08x %s", object, e.ProtSeq, at, e.UUID, e.Version.Major+uint32(e.Version.Minor)<<16, e.Annotation))
-		if want := map[bool]probe.State{true: probe.Listening, false: probe.NotTried}[e.ProtSeq == "ncacn_ip_tcp"]; e.State != want {
+		want := probe.NotTried
+		switch e.ProtSeq {
+		case "ncacn_ip_tcp":
+			want = probe.Listening
+		case "ncacn_http": // 593, which it tells and does not listen at
+			want = probe.NotListening
+		}
+		if e.State != want {
 			t.Errorf("%s at %s %s is %s (%s), want %s", e.Name, e.ProtSeq, at, e.State, e.Why, want)
 		}
 	}
