@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
@@ -87,8 +86,8 @@ func (f *askFlags) printAnswers(s show.Screen, hosts []*askHost, answers *probe.
 		}
 		fmt.Fprintln(s)
 	}
-	line := fmt.Sprintf("%s from %s; sent to %s, %s", show.Count(len(answers.Answers), "answer", "answers"),
-		show.Count(len(hosts), "host", "hosts"), show.Count(len(answers.Sent), "network", "networks"), f.timeout.Round(time.Millisecond))
+	line := fmt.Sprintf("%s from %s within %s; sent to %s", show.Count(len(answers.Answers), "answer", "answers"),
+		show.Count(len(hosts), "host", "hosts"), f.timeout, show.Count(len(answers.Sent), "address", "addresses"))
 	if answers.Cut {
 		line += "; this is not all"
 	}

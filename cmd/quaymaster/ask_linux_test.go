@@ -298,3 +298,30 @@ func TestAskInterrupted(t *testing.T) {
 		t.Errorf("exit status %d, want %d, after:\n%s", status, exitFailed, p.Output())
 	}
 }
+
+// TestAskBroadcast: who of the network has a program.
+func TestAskBroadcast(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.NeedRoot(t)
+	nstest.Need(t, "rpcbind", "ip")
+	const there = "10.98.0.2"
+	host := nstest.NewHost(t, "harbour", "10.98.0.1/24", there+"/24")
+	nstest.StartCommand(t, host.Command("rpcbind", "-f", "-r"))
+	nstest.WaitFor(t, "rpcbind to answer", startTime, func() bool {
+		c, err := dial("tcp", there+":111")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	r := run(t, "quaymaster", "ask", "--broadcast", "rpcbind:2", "--timeout", "1s")
+	if r.Exit != exitDone || !strings.Contains(r.Stdout, there+"  rpcbind    100000  2        udp        "+there+":111  works ") || !strings.Contains(r.Stdout, "\n1 answer from 1 host within 1s; sent to ") {
+		t.Errorf("broadcast = %+v", r)
+	}
+	r = run(t, "quaymaster", "ask", "--broadcast", "100004:2", "--timeout", "500ms")
+	if r.Exit != exitFailed || !strings.Contains(r.Stderr, "nobody answered within 500ms") {
+		t.Errorf("broadcast for what nobody has = %+v", r)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
 	"slices"
@@ -30,25 +31,22 @@ func (h *askHost) unreachable() bool { return h.Error != "" || len(h.Mappers) > 
 
 // printHosts shows a block for each host.
 func (f *askFlags) printHosts(s show.Screen, hosts []*askHost, q *askQuestion) error {
+	w := bufio.NewWriter(s)
+	s.Writer = w
 	for i, h := range hosts {
 		if i > 0 {
 			fmt.Fprintln(s)
 		}
-		if err := f.printHost(s, h, q); err != nil {
-			return err
-		}
+		f.printHost(s, h, q)
 	}
-	return nil
+	return w.Flush() // has the first error of the writes before
 }
 
-func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) error {
+func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 	fmt.Fprintln(s, show.Clean(h.headLine()))
 	var summary []string
 	if len(h.Entries)+len(h.Missing) > 0 {
-		t := h.entryTable(q.try)
-		if err := t.Print(s); err != nil {
-			return err
-		}
+		h.entryTable(q.try).Print(s)
 	}
 	if len(h.Entries) > 0 {
 		summary = append(summary, h.summary(q.try))
@@ -60,9 +58,7 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) error {
 		if len(summary) > 0 {
 			fmt.Fprintln(s)
 		}
-		if err := h.portTable().Print(s); err != nil {
-			return err
-		}
+		h.portTable().Print(s)
 		summary = append(summary, h.portSummary())
 	}
 	if len(summary) > 0 {
@@ -84,8 +80,6 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) error {
 	if f.verbose {
 		h.printVerbose(s)
 	}
-	_, err := fmt.Fprint(s, "")
-	return err
 }
 
 // headLine returns who was asked, and what became of that.
@@ -187,6 +181,8 @@ func askTime(us int64) string {
 	switch d := microseconds(us); {
 	case us == 0:
 		return ""
+	case us < 100:
+		return "<0.1ms"
 	case d < time.Second:
 		return fmt.Sprintf("%.1fms", float64(us)/1e3)
 	default:
