@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
 )
@@ -34,13 +36,47 @@ const (
 
 var changeSigns = map[string]string{appeared: "+", vanished: "-", changed: "~"}
 
-// line returns a change for people.
-func (c *askChange) line() string {
-	line := fmt.Sprintf("%s  %s  %s", changeSigns[c.Change], c.Host, c.Text)
+// changeLines returns changes for people: a line for what differs in version and transport only.
+func changeLines(changes []askChange) []string {
+	type alike struct{ host, change, was, is string }
+	var lines []string
+	for i := 0; i < len(changes); {
+		c := &changes[i]
+		kind := alike{c.Host, c.Change, c.Was, c.Is}
+		var rows []endpoint.Document
+		for ; i < len(changes) && changes[i].Entry != nil && (alike{changes[i].Host, changes[i].Change, changes[i].Was, changes[i].Is}) == kind; i++ {
+			d := changes[i].Entry.document()
+			d.Owner, d.Evidence = "", "" // which are no part of what has changed
+			rows = append(rows, d)
+		}
+		if rows == nil {
+			lines = append(lines, c.line(c.Text))
+			i++
+		}
+		for _, f := range foldRows(rows, time.Time{}) {
+			lines = append(lines, c.line(describeFold(f)))
+		}
+	}
+	return lines
+}
+
+// line returns a change for people, in which text says what has changed.
+func (c *askChange) line(text string) string {
+	line := fmt.Sprintf("%s  %s  %s", changeSigns[c.Change], c.Host, text)
 	if c.Was != "" || c.Is != "" {
 		line += fmt.Sprintf("  %s → %s", c.Was, c.Is)
 	}
 	return show.Clean(line)
+}
+
+// describeFold returns what describe does, of several rows.
+func describeFold(f *fold) string {
+	object := ""
+	if f.of.Object != "" {
+		object = "object " + f.of.Object + "  "
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %s version %s  %s %s  %s%s", interfaceName(f.of), interfaceID(f.of),
+		spans(slices.Compact(f.versions)), strings.Join(slices.Compact(f.transports), " "), place(f.of), object, f.of.Annotation))
 }
 
 // maxAnswer is how many bytes of an earlier answer are read.
@@ -150,13 +186,13 @@ func compareEntries(was, is *askHost, dialect string, cut bool, add func(askChan
 		}
 	}
 	for i := range was.Entries { // in their order
-		e := &was.Entries[i]
-		if e.Dialect != dialect || cut {
+		key := was.Entries[i].key()
+		left := before[key]
+		if len(left) == 0 || cut {
 			continue
 		}
-		if left := before[e.key()]; len(left) > 0 && slices.Contains(left, e) {
-			add(askChange{Change: vanished, What: "endpoint", Text: entryLine(e), Entry: e})
-		}
+		before[key] = left[1:]
+		add(askChange{Change: vanished, What: "endpoint", Text: entryLine(left[0]), Entry: left[0]})
 	}
 }
 
@@ -186,8 +222,8 @@ func (f *askFlags) printDifference(hosts []*askHost, before *askDocument, q *ask
 	s := f.stdout()
 	var err error
 	if f.output == show.FormatTable {
-		for i := range changes {
-			fmt.Fprintln(s, changes[i].line())
+		for _, line := range changeLines(changes) {
+			fmt.Fprintln(s, line)
 		}
 		if len(changes) > 0 {
 			fmt.Fprintln(s)
@@ -243,11 +279,8 @@ func (f *askFlags) runWatch(ctx context.Context, a *asker, names []string) error
 		}
 		now := time.Now()
 		for i, h := range hosts {
-			for _, c := range compareHosts(known[i], h) {
-				c.Time = &now
-				if err := f.printWatched(&c); err != nil {
-					return err
-				}
+			if err := f.printWatched(now, compareHosts(known[i], h)); err != nil {
+				return err
 			}
 			h.keep(known[i])
 		}
@@ -255,12 +288,20 @@ func (f *askFlags) runWatch(ctx context.Context, a *asker, names []string) error
 	}
 }
 
-func (f *askFlags) printWatched(c *askChange) error {
+// printWatched shows what has changed: in JSON a line each.
+func (f *askFlags) printWatched(now time.Time, changes []askChange) error {
+	w := bufio.NewWriter(f.stdout())
 	if f.output == show.FormatJSON {
-		return json.NewEncoder(f.stdout()).Encode(c)
+		for _, c := range changes {
+			c.Time = &now
+			json.NewEncoder(w).Encode(c)
+		}
+		return w.Flush() // has the first error of the writes before
 	}
-	_, err := fmt.Fprintf(f.stdout(), "%s  %s\n", c.Time.Format(time.TimeOnly), c.line())
-	return err
+	for _, line := range changeLines(changes) {
+		fmt.Fprintf(w, "%s  %s\n", now.Format(time.TimeOnly), line)
+	}
+	return w.Flush()
 }
 
 // keep keeps what is known of mappers that do not answer now: when they do again it is compared with that.

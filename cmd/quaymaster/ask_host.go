@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/probe"
@@ -16,6 +17,7 @@ import (
 const (
 	hostsTogether = 64                     // hosts at a time, within the prober's bounds
 	mostAddresses = 8                      // of a name that are asked
+	mostEntries   = 10 * probe.MaxEntries  // of all hosts that are kept
 	headStart     = 250 * time.Millisecond // of an address before the next one of its name
 )
 
@@ -26,6 +28,7 @@ type asker struct {
 	own      map[netip.Addr]bool // this host's addresses
 	onc      probe.ONCOptions
 	dce      probe.DCEOptions
+	entries  atomic.Int64 // that were told by the hosts of one question
 }
 
 // ownAddresses returns this host's.
@@ -48,6 +51,7 @@ func ownAddresses() (map[netip.Addr]bool, error) {
 // hosts asks many, and calls done after each. It returns them in order when all have answered or
 // the context has ended.
 func (a *asker) hosts(ctx context.Context, names []string, done func()) []*askHost {
+	a.entries.Store(0)
 	answers := make([]*askHost, len(names))
 	next := make(chan int)
 	var workers sync.WaitGroup
@@ -84,6 +88,12 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 	h.Address = found.addr.String()
 	h.addMapper(found.onc)
 	h.addMapper(found.dce)
+	if a.entries.Add(int64(len(h.Entries))) > mostEntries {
+		h.Entries = []askEntry{}
+		for i := range h.Mappers {
+			h.Mappers[i].Cut = true
+		}
+	}
 	h.Missing = append(h.Missing, found.missing...)
 	h.addPorts(found.ports)
 	return h

@@ -141,23 +141,28 @@ func (h *askHost) entryTable(tried bool) *show.Table {
 		cells := []string{interfaceName(fold.of), shorten(fold.of), versions,
 			strings.Join(slices.Compact(fold.transports), " "), place(fold.of)}
 		notes := []string{fold.of.Annotation}
-		if tried {
-			var slowest int64
-			for _, i := range fold.rows {
-				e := &h.Entries[i]
-				slowest = max(slowest, e.Time)
-				if e.State != probe.Listening && !slices.Contains(notes, e.Why) {
-					notes = append(notes, e.Why)
-				}
-			}
-			cells = append(cells, tryWords[h.Entries[fold.rows[0]].State], askTime(slowest))
+		if strings.EqualFold(fold.of.Annotation, cells[0]) {
+			notes = nil // as Samba has it
 		}
-		for _, i := range fold.rows {
-			for _, p := range h.Entries[i].Problems {
-				if !slices.Contains(notes, p) {
-					notes = append(notes, p)
-				}
+		note := func(text string) {
+			const most = 4
+			if len(notes) < most && !slices.Contains(notes, text) {
+				notes = append(notes, text)
 			}
+		}
+		var slowest int64
+		for _, i := range fold.rows {
+			e := &h.Entries[i]
+			slowest = max(slowest, e.Time)
+			if tried && e.State != probe.Listening {
+				note(e.Why)
+			}
+			for _, p := range e.Problems {
+				note(p)
+			}
+		}
+		if tried {
+			cells = append(cells, tryWords[h.Entries[fold.rows[0]].State], askTime(slowest))
 		}
 		if withObjects {
 			cells = append(cells, short(fold.of.Object))

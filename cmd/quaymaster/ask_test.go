@@ -145,14 +145,6 @@ func answerOf(entries ...askEntry) *askHost {
 	return h
 }
 
-func changeLines(was, is *askHost) []string {
-	var lines []string
-	for _, c := range compareHosts(was, is) {
-		lines = append(lines, c.line())
-	}
-	return lines
-}
-
 func TestCompareHosts(t *testing.T) {
 	silent := answerOf()
 	silent.Mappers[0].State = probe.Filtered
@@ -174,6 +166,8 @@ func TestCompareHosts(t *testing.T) {
 		{"not tried then", answerOf(oncEntry(3, "tcp", 7, probe.NotTried)), answerOf(oncEntry(3, "tcp", 7, probe.NotListening)), nil},
 		{"state", answerOf(oncEntry(3, "tcp", 7, probe.Listening)), answerOf(oncEntry(3, "tcp", 7, probe.NotListening)),
 			[]string{"~  fs1  mountd 100005 version 3  tcp 10.0.0.9:7  works → REFUSED"}},
+		{"many", answerOf(oncEntry(3, "tcp", 7, 0), oncEntry(1, "tcp", 7, 0), oncEntry(1, "udp", 7, 0), oncEntry(2, "tcp", 7, 0)), answerOf(oncEntry(2, "tcp", 7, 0), oncEntry(4, "tcp", 7, 0)),
+			[]string{"+  fs1  mountd 100005 version 4  tcp 10.0.0.9:7", "-  fs1  mountd 100005 version 1  tcp udp 10.0.0.9:7", "-  fs1  mountd 100005 version 3  tcp 10.0.0.9:7"}},
 		{"another port", answerOf(oncEntry(3, "tcp", 7, 0)), answerOf(oncEntry(3, "tcp", 8, 0)),
 			[]string{"+  fs1  mountd 100005 version 3  tcp 10.0.0.9:8", "-  fs1  mountd 100005 version 3  tcp 10.0.0.9:7"}},
 		{"twice, then once", answerOf(oncEntry(3, "tcp", 7, 0), oncEntry(3, "tcp", 7, 0)), answerOf(oncEntry(3, "tcp", 7, 0)),
@@ -184,7 +178,7 @@ func TestCompareHosts(t *testing.T) {
 		{"lost", answerOf(oncEntry(3, "tcp", 7, 0)), lost, []string{"~  fs1  host  asked at 10.0.0.9 → no such host"}},
 		{"port", ports(probe.Listening), ports(probe.Filtered), []string{"~  fs1  88/tcp  listening → filtered"}},
 	} {
-		if diff := cmp.Diff(tt.want, changeLines(tt.was, tt.is)); diff != "" {
+		if diff := cmp.Diff(tt.want, changeLines(compareHosts(tt.was, tt.is))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
@@ -200,7 +194,7 @@ func TestWatchKeeps(t *testing.T) {
 	lost.Error = "no such host"
 	lost.keep(silent)
 	want := []string{"~  fs1  host  no such host → asked at 10.0.0.9", "~  fs1  port mapper  filtered → listening", "-  fs1  mountd 100005 version 3  udp 10.0.0.9:7"}
-	if diff := cmp.Diff(want, changeLines(lost, answerOf(oncEntry(3, "tcp", 7, 0)))); diff != "" {
+	if diff := cmp.Diff(want, changeLines(compareHosts(lost, answerOf(oncEntry(3, "tcp", 7, 0))))); diff != "" {
 		t.Errorf("after a silence (-want +got):\n%s", diff)
 	}
 }
