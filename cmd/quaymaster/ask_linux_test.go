@@ -68,7 +68,11 @@ func startFileServer(t *testing.T) {
 	t.Helper()
 	prepareServices(t)
 	for _, s := range services[:2] {
-		nstest.Start(t, s.command[0], s.command[1:]...)
+		args := s.command[1:]
+		if s.program == 100005 {
+			args = append(slices.Clone(args), "-p", "20048")
+		}
+		nstest.Start(t, s.command[0], args...)
 		nstest.WaitFor(t, s.command[0]+" to register", startTime, func() bool { return len(rowsOf(t, s.program)) >= len(s.rows) })
 	}
 }
@@ -128,7 +132,7 @@ func TestAskFileServer(t *testing.T) {
 				t.Errorf("ask 127.0.0.1 mountd = %+v", r)
 			}
 			r = run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--try", "--compare", before)
-			if r.Exit != exitFound || strings.Count(r.Stdout, "~  127.0.0.1  mountd 100005 version 1-3  ") != 4 || strings.Count(r.Stdout, "works → REFUSED\n") != 4 || !strings.Contains(r.Stdout, "\n12 differences to ") {
+			if r.Exit != exitFound || !strings.HasPrefix(r.Stdout, "~  127.0.0.1  mountd 100005 version 1-3  tcp tcp6 udp udp6 *:20048  works → REFUSED\n\n12 differences to ") {
 				t.Errorf("ask --compare = %+v, want that 12 rows of mountd are refused now", r)
 			}
 			for _, version := range []string{"1", "2", "3"} {
@@ -137,12 +141,12 @@ func TestAskFileServer(t *testing.T) {
 		} else {
 			nstest.WaitFor(t, "the rows to end", startTime, func() bool { return len(rowsOf(t, 100005)) == 0 })
 			r := run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--compare", before)
-			if r.Exit != exitFound || strings.Count(r.Stdout, "-  127.0.0.1  mountd 100005 version 1-3  ") != 4 || !strings.Contains(r.Stdout, "\n12 differences to ") {
+			if r.Exit != exitFound || !strings.HasPrefix(r.Stdout, "-  127.0.0.1  mountd 100005 version 1-3  tcp tcp6 udp udp6 *:20048\n\n12 differences to ") {
 				t.Errorf("ask --compare = %+v, want that 12 rows of mountd have vanished", r)
 			}
 		}
-		nstest.WaitFor(t, "the watch to tell", startTime, func() bool {
-			return strings.Count(watch.Output(), "  -  127.0.0.1  mountd 100005 version ") >= 4
+		nstest.WaitFor(t, "the watch to tell", startTime, func() bool { // of some in one look and of others in the next, perhaps
+			return strings.Contains(watch.Output(), "  -  127.0.0.1  mountd 100005 version ")
 		})
 		watch.Signal(syscall.SIGINT)
 		if status := watch.Wait(t, startTime); status != exitDone {
