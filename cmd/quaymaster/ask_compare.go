@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -256,7 +258,7 @@ func (f *askFlags) runWatch(ctx context.Context, a *asker, names []string) error
 		return nil
 	}
 	if f.output == show.FormatJSON {
-		if err := json.NewEncoder(f.stdout()).Encode(askDocument{askSchema, known}); err != nil {
+		if err := jsonLine(f.stdout(), askDocument{askSchema, known}); err != nil {
 			return err
 		}
 	} else {
@@ -288,13 +290,29 @@ func (f *askFlags) runWatch(ctx context.Context, a *asker, names []string) error
 	}
 }
 
+// jsonLine writes what show.JSON does in one line.
+func jsonLine(w io.Writer, v any) error {
+	var text, line bytes.Buffer
+	if err := show.JSON(&text, v); err != nil {
+		return err
+	}
+	if err := json.Compact(&line, text.Bytes()); err != nil {
+		return err
+	}
+	line.WriteByte('\n')
+	_, err := w.Write(line.Bytes())
+	return err
+}
+
 // printWatched shows what has changed: in JSON a line each.
 func (f *askFlags) printWatched(now time.Time, changes []askChange) error {
 	w := bufio.NewWriter(f.stdout())
 	if f.output == show.FormatJSON {
 		for _, c := range changes {
 			c.Time = &now
-			json.NewEncoder(w).Encode(c)
+			if err := jsonLine(w, c); err != nil {
+				return err
+			}
 		}
 		return w.Flush() // has the first error of the writes before
 	}

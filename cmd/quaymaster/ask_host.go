@@ -106,12 +106,13 @@ func (a *asker) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{addr.Unmap()}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*a.Timeout) // resolvers have several servers
+	const least = 2 * time.Second // resolvers are not as near as hosts
+	ctx, cancel := context.WithTimeout(ctx, max(2*a.Timeout, least))
 	defer cancel()
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
+	case errors.As(err, &dns) && dns.IsNotFound, err == nil && len(addrs) == 0:
 		return nil, errors.New("no such host: neither DNS nor the hosts file know the name")
 	case err != nil:
 		return nil, fmt.Errorf("the name leads nowhere: %w", err)

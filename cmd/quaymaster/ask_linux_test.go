@@ -280,6 +280,16 @@ func TestAskManyHosts(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("hosts %q, want %q", got, want)
 	}
+	nstest.File(t, "/etc/hosts", "127.0.0.5 five\n")
+	if err := os.WriteFile(file, []byte("127.0.0.1\nfive\n192.0.2.1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "quaymaster", "ask", "--hosts", file)
+	for _, want := range []string{"\nfive (127.0.0.5)   endpoint mapper 135/tcp ", "\n192.0.2.1   endpoint mapper: FAILED ", "\n\n3 hosts: 2 fine, 1 could not be asked\n"} {
+		if r.Exit != exitFailed || !strings.Contains(r.Stdout, want) || strings.Count(r.Stderr, "\n") != 1 {
+			t.Errorf("ask --hosts = %+v, want %q", r, want)
+		}
+	}
 }
 
 // TestAskInterrupted: SIGINT ends a question, and what is known is shown.

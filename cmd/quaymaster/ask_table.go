@@ -39,7 +39,26 @@ func (f *askFlags) printHosts(s show.Screen, hosts []*askHost, q *askQuestion) e
 		}
 		f.printHost(s, h, q)
 	}
+	if len(hosts) > 1 {
+		fmt.Fprintf(s, "\n%s\n", hostSummary(hosts, q))
+	}
 	return w.Flush() // has the first error of the writes before
+}
+
+// hostSummary returns how many hosts are well, in a line.
+func hostSummary(hosts []*askHost, q *askQuestion) string {
+	counts := map[int]int{}
+	for _, h := range hosts {
+		counts[h.status(q)]++
+	}
+	line := fmt.Sprintf("%s: %d fine", show.Count(len(hosts), "host", "hosts"), counts[exitDone])
+	if n := counts[exitFound]; n > 0 {
+		line += fmt.Sprintf(", %d with something closed or wrong", n)
+	}
+	if n := counts[exitFailed]; n > 0 {
+		line += fmt.Sprintf(", %d could not be asked", n)
+	}
+	return line
 }
 
 func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
