@@ -201,7 +201,7 @@ func (f *askFlags) prepare(a *asker) error {
 	if err != nil {
 		return err
 	}
-	a.own = own
+	a.own, a.names = own, portNames(a.question.ports)
 	if f.dev {
 		dir, err := stateDir()
 		if err != nil {

@@ -76,6 +76,7 @@ type askVersions struct {
 type triedPort struct {
 	Network  string      `json:"network"`
 	Port     uint16      `json:"port"`
+	Name     string      `json:"name"` // of what the catalog has there first
 	State    probe.State `json:"state"`
 	Time     int64       `json:"time_us"`
 	What     string      `json:"what"`
@@ -125,9 +126,9 @@ func (h *askHost) addMapper(reports []*probe.Report) {
 	h.Mappers = append(h.Mappers, m)
 }
 
-func (h *askHost) addPorts(results []probe.PortResult) {
+func (h *askHost) addPorts(results []probe.PortResult, names map[askedPort]string) {
 	for _, r := range results {
-		h.Ports = append(h.Ports, triedPort{r.Network, r.Port, r.State, r.Time.Microseconds(), r.What, r.Text, texts(r.Problems)})
+		h.Ports = append(h.Ports, triedPort{r.Network, r.Port, names[askedPort{r.Network, r.Port}], r.State, r.Time.Microseconds(), r.What, r.Text, texts(r.Problems)})
 	}
 }
 

@@ -25,7 +25,8 @@ const (
 type asker struct {
 	*probe.Prober
 	question askQuestion
-	own      map[netip.Addr]bool // this host's addresses
+	own      map[netip.Addr]bool  // this host's addresses
+	names    map[askedPort]string // of the question's ports
 	onc      probe.ONCOptions
 	dce      probe.DCEOptions
 	entries  atomic.Int64 // that were told by the hosts of one question
@@ -95,7 +96,7 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 		}
 	}
 	h.Missing = append(h.Missing, found.missing...)
-	h.addPorts(found.ports)
+	h.addPorts(found.ports, a.names)
 	return h
 }
 
@@ -137,7 +138,7 @@ func (f *findings) rank() int {
 	var h askHost
 	h.addMapper(f.onc)
 	h.addMapper(f.dce)
-	h.addPorts(f.ports)
+	h.addPorts(f.ports, nil)
 	return h.rank()
 }
 

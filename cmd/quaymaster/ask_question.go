@@ -112,6 +112,42 @@ func parseAskPorts(word string) (tcp, udp portset.Set, err error) {
 	return tcp, udp, errors.Join(mistakes...)
 }
 
+// An askedPort is a port on one transport.
+type askedPort struct {
+	network string
+	port    uint16
+}
+
+// portNames returns what the catalog knows to be at ports, of each what it names first.
+func portNames(questions []probe.PortQuestion) map[askedPort]string {
+	names := map[askedPort]string{}
+	if len(questions) == 0 {
+		return names
+	}
+	lookup := newPortLookup(catalog.Builtin(), nil)
+	for _, q := range questions {
+		known := lookup.port(portQuestion{q.Port, q.Network == "tcp", q.Network == "udp"})
+		names[askedPort{q.Network, q.Port}] = known.Transports[0].title()
+	}
+	return names
+}
+
+// title returns the name of what has the port as its own and comes first; empty if nothing has.
+func (t *transportAnswer) title() string {
+	for i := range t.Uses {
+		if !t.Uses[i].Wide {
+			return t.Uses[i].App
+		}
+	}
+	switch {
+	case len(t.Programs) > 0:
+		return t.Programs[0].Name
+	case len(t.Flows) > 0:
+		return t.Flows[0].App
+	}
+	return ""
+}
+
 // parsePorts reads a port or a range. Its error does not repeat it.
 func parsePorts(numbers string) (portset.Set, error) {
 	ports, err := portset.Parse(numbers)

@@ -216,11 +216,12 @@ func askTime(us int64) string {
 
 // summaryWords are what a summary says of states, in their order.
 var summaryWords = []struct {
-	state probe.State
-	words string
+	state     probe.State
+	one, many string
 }{
-	{probe.Listening, "work"}, {probe.Rejected, "denied"}, {probe.NotListening, "refused"}, {probe.Filtered, "filtered"},
-	{probe.Wrong, "wrong"}, {probe.Failed, "failed"}, {probe.NotTried, "not tried"},
+	{probe.Listening, "works", "work"}, {probe.Rejected, "denied", "denied"}, {probe.NotListening, "refused", "refused"},
+	{probe.Filtered, "filtered", "filtered"}, {probe.Wrong, "wrong", "wrong"}, {probe.Failed, "failed", "failed"},
+	{probe.NotTried, "not tried", "not tried"},
 }
 
 // summary returns how many there are, and what became of them.
@@ -241,11 +242,7 @@ func (h *askHost) summary(tried bool) string {
 	var parts []string
 	for _, w := range summaryWords {
 		if n := counts[w.state]; n > 0 {
-			words := w.words
-			if n == 1 && w.state == probe.Listening {
-				words = "works"
-			}
-			parts = append(parts, fmt.Sprintf("%d %s", n, words))
+			parts = append(parts, show.Count(n, w.one, w.many))
 		}
 	}
 	return text + "; of " + show.Count(len(h.Entries), "row", "rows") + " " + strings.Join(parts, ", ")
@@ -253,10 +250,10 @@ func (h *askHost) summary(tried bool) string {
 
 // portTable returns the table of ports that were tried.
 func (h *askHost) portTable() *show.Table {
-	t := show.NewTable(show.Column{Head: "port", Right: true}, show.Column{Head: "transport"}, show.Column{Head: "state"},
-		show.Column{Head: "time", Right: true}, show.Column{Head: "answers", Shrink: true}, show.Column{Head: "says", Shrink: true})
+	t := show.NewTable(show.Column{Head: "port", Right: true}, show.Column{Head: "transport"}, show.Column{Head: "for", Shrink: true},
+		show.Column{Head: "state"}, show.Column{Head: "time", Right: true}, show.Column{Head: "answers", Shrink: true}, show.Column{Head: "says", Shrink: true})
 	for _, p := range h.Ports {
-		t.Add(strconv.Itoa(int(p.Port)), p.Network, portWord(p.State), askTime(p.Time), p.What,
+		t.Add(strconv.Itoa(int(p.Port)), p.Network, p.Name, portWord(p.State), askTime(p.Time), p.What,
 			strings.Join(slices.DeleteFunc(append([]string{p.Text}, p.Problems...), func(s string) bool { return s == "" }), " · "))
 	}
 	return t
@@ -270,7 +267,7 @@ func (h *askHost) portSummary() string {
 	var parts []string
 	for _, s := range []probe.State{probe.Listening, probe.NotListening, probe.Filtered, probe.Failed, probe.NotTried} {
 		if counts[s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+			parts = append(parts, show.Count(counts[s], s.String(), s.String()))
 		}
 	}
 	return show.Count(len(h.Ports), "port", "ports") + ": " + strings.Join(parts, ", ")
@@ -380,7 +377,7 @@ func askRows(hosts []*askHost) *show.Table {
 			t.Add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
 		}
 		for _, p := range h.Ports {
-			t.Add(h.Host, "port", p.What, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text)
+			t.Add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text)
 		}
 	}
 	return t

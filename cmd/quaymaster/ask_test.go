@@ -211,7 +211,7 @@ func TestAskTable(t *testing.T) {
 	h.Mappers[0].Problems = []string{"it tells \x1b[31mport 0"}
 	h.Missing = []string{"samr"}
 	h.Mappers = append(h.Mappers, askMapper{Dialect: "dce", State: probe.NotListening})
-	h.Ports = []triedPort{{Network: "tcp", Port: 22, State: probe.Listening, Time: 200, What: "SSH", Text: "SSH-2.0-\x1b[2J"}}
+	h.Ports = []triedPort{{Network: "tcp", Port: 22, Name: "SSH", State: probe.Listening, Time: 200, What: "SSH", Text: "SSH-2.0-\x1b[2J"}}
 	var out bytes.Buffer
 	f := askFlags{verbose: true}
 	if err := f.printHosts(show.Screen{Writer: &out}, []*askHost{h}, &askQuestion{try: true}); err != nil {
@@ -226,8 +226,8 @@ mountd        100005  3        udp        10.0.0.9:7      FILTERED             �
 drsuapi    e3514235…  4.0      np         \pipe\\x1b[2Jx  not tried            —  a\x1b]0;b\x07 · needs SMB 445
 samr               —  —        —          —               NOT REGISTERED       —  —
 
-PORT  TRANSPORT  STATE       TIME  ANSWERS  SAYS
-  22  tcp        LISTENING  0.2ms  SSH      SSH-2.0-\x1b[2J
+PORT  TRANSPORT  FOR  STATE       TIME  ANSWERS  SAYS
+  22  tcp        SSH  LISTENING  0.2ms  SSH      SSH-2.0-\x1b[2J
 
 2 interfaces, 5 endpoints; of 7 rows 3 work, 1 refused, 1 filtered, 1 wrong, 1 not tried; 1 not registered; 1 port: 1 listening
 ! 10.0.0.9:7 (mountd) is filtered: between here and there the firewall lacks it.
@@ -323,6 +323,14 @@ func TestProgress(t *testing.T) {
 	}
 	if out.Len() > 0 {
 		t.Errorf("for one host, or where nobody watches: %q", out.String())
+	}
+}
+
+func TestPortNames(t *testing.T) {
+	names := portNames([]probe.PortQuestion{{Network: "tcp", Port: 135}, {Network: "udp", Port: 123}, {Network: "tcp", Port: 20048}, {Network: "tcp", Port: 4}})
+	want := map[askedPort]string{{"tcp", 135}: "RPC endpoint mapper", {"udp", 123}: "NTP", {"tcp", 20048}: "mountd", {"tcp", 4}: ""}
+	if diff := cmp.Diff(want, names, cmp.AllowUnexported(askedPort{})); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
 
