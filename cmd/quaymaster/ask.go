@@ -120,7 +120,7 @@ func (f *askFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	hosts := f.ask(ctx, a, names)
 	if before != nil {
-		err = f.printDifference(hosts, before, &a.question)
+		err = f.printDifference(hosts, before)
 	} else {
 		err = f.print(hosts, &a.question)
 	}

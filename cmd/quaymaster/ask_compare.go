@@ -205,7 +205,7 @@ func entryLine(e *askEntry) string {
 }
 
 // printDifference shows what differs from an earlier answer.
-func (f *askFlags) printDifference(hosts []*askHost, before *askDocument, q *askQuestion) error {
+func (f *askFlags) printDifference(hosts []*askHost, before *askDocument) error {
 	changes := []askChange{}
 	for _, h := range hosts {
 		i := slices.IndexFunc(before.Hosts, func(b *askHost) bool { return b.Host == h.Host })

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
@@ -300,5 +299,3 @@ func statusOf(hosts []*askHost, q *askQuestion) int {
 	}
 	return worst
 }
-
-func microseconds(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

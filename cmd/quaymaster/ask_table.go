@@ -202,7 +202,7 @@ func (h *askHost) entryTable(tried bool) *show.Table {
 
 // askTime returns a time for people: "0.9ms", "3.0s"; empty for none.
 func askTime(us int64) string {
-	switch d := microseconds(us); {
+	switch d := time.Duration(us) * time.Microsecond; {
 	case us == 0:
 		return ""
 	case us < 100:
