@@ -1,0 +1,5 @@
+//go:build noauth
+
+package auth
+
+func newClient(Options) (client, error) { return nil, ErrLeftOut }
