@@ -36,11 +36,11 @@ type Options struct {
 // An Identity is who asks. It is for use from several goroutines.
 type Identity struct {
 	target string
-	client client
+	party  party
 }
 
-// A client has a user's secrets.
-type client interface {
+// A party has a user's secrets.
+type party interface {
 	// begin is [probe.DCEAuth] for a server's principal.
 	begin(target string) (probe.DCESecurity, error)
 	// forget overwrites the secrets.
@@ -57,7 +57,7 @@ func New(o Options) (*Identity, error) {
 	default:
 		return nil, fmt.Errorf("authentication at the level %s is not offered: connect, integrity or privacy", o.Level)
 	}
-	c, err := newClient(o)
+	c, err := newParty(o)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func New(o Options) (*Identity, error) {
 
 // Close overwrites the secrets as far as Go lets it: what was derived from them for a connection
 // goes when that is collected. No connection begins after it.
-func (i *Identity) Close() { i.client.forget() }
+func (i *Identity) Close() { i.party.forget() }
 
 // At returns what tells the servers of a host who asks. The name is the host's as clients know
 // it; if it is empty, its address stands for it.
@@ -90,5 +90,5 @@ func (s server) Begin(to endpoint.Endpoint) (probe.DCESecurity, error) {
 	default:
 		target = "host/localhost" // a local socket
 	}
-	return s.client.begin(target)
+	return s.party.begin(target)
 }

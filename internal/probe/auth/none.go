@@ -2,4 +2,4 @@
 
 package auth
 
-func newClient(Options) (client, error) { return nil, ErrLeftOut }
+func newParty(Options) (party, error) { return nil, ErrLeftOut }

@@ -8,7 +8,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/probe"
 )
 
-func newClient(o Options) (client, error) {
+func newParty(o Options) (party, error) {
 	if o.Kerberos {
 		return newKerberos(o)
 	}
