@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,27 +22,40 @@ import (
 	"github.com/quaymaster/quaymaster/wire/ndr"
 )
 
+// What is here was seen with Samba 4.17.12.
+
 const (
 	sambaTime = 20 * time.Second
 	sambaDir  = "/run/samba-test" // paths of sockets are short
-	user      = "games"           // Samba's users are the system's
-	secret    = "Anker😀läuft1"
+	sambaLog  = sambaDir + "/log"
+
+	secret = "Anker😀-1läuft" // also of two units in UTF-16
+	wrong  = "Anker-1"
 )
 
-var samr = dcerpc.Syntax{UUID: ndr.MustParseUUID("12345778-1234-abcd-ef00-0123456789ac"), Major: 1}
+var (
+	levels = []dcerpc.AuthLevel{dcerpc.LevelConnect, dcerpc.LevelIntegrity, dcerpc.LevelPrivacy}
+	samr   = dcerpc.Syntax{UUID: ndr.MustParseUUID("12345778-1234-abcd-ef00-0123456789ac"), Major: 1}
+)
 
-var levels = []dcerpc.AuthLevel{dcerpc.LevelConnect, dcerpc.LevelIntegrity, dcerpc.LevelPrivacy}
+// samrConnect2 is SamrConnect2 (MS-SAMR, section 3.1.5.1.2), which is answered with a handle and a
+// status; its arguments are no server name, and the right to look domains up.
+const samrConnect2 = 57
 
-// startSamba starts Samba's services with their mapper, in a folder of their own, where user has
-// the password secret.
-func startSamba(t *testing.T) {
+var samrConnect2Stub = []byte{0, 0, 0, 0, 0x20, 0, 0, 0}
+
+const handleSize = 20 // bytes of a context handle
+
+// startStandalone starts Samba's services with their mapper on this host, where the account games
+// has the password secret: Samba's users are the system's.
+func startStandalone(t *testing.T, options ...string) (address netip.Addr) {
 	t.Helper()
 	const program = "/usr/libexec/samba/samba-dcerpcd"
 	if _, err := os.Stat(program); err != nil {
 		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
 	}
 	nstest.NeedRoot(t)
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog file = " + sambaDir + "/log\nlog level = 0\n"
+	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog level = 0 auth_audit:4\n" + strings.Join(options, "\n") + "\n"
 	for key, name := range map[string]string{
 		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache", "pid directory": "pid", "ncalrpc dir": "ncalrpc",
 	} {
@@ -54,14 +68,58 @@ func startSamba(t *testing.T) {
 	if err := os.WriteFile(conf, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	add := exec.Command(nstest.Path(t, "pdbedit"), "-s", conf, "-a", "-u", user, "-t")
-	add.Stdin = strings.NewReader(secret + "\n" + secret + "\n")
-	if out, err := add.CombinedOutput(); err != nil {
-		t.Fatalf("pdbedit: %v\n%s", err, out)
+	command(t, secret+"\n"+secret+"\n", "pdbedit", "-s", conf, "-a", "-u", "games", "-t")
+	nstest.Start(t, program, "-F", "--no-process-group", "-s", conf, "--log-basename="+sambaLog, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")
+	address = netip.MustParseAddr("127.0.0.1")
+	waitToConnect(t, address, epm.Port)
+	return address
+}
+
+// startDomain starts Samba as the controller dc1 of the domain HARBOUR, which has the account
+// skipper with the password secret, and returns its krb5.conf.
+func startDomain(t *testing.T) (address netip.Addr, config string) {
+	t.Helper()
+	nstest.NeedRoot(t)
+	nstest.Need(t, "samba", "samba-tool", "net")
+	nstest.Veth(t, "eth0", "10.97.0.2/24") // it does not start with loopback only
+	command(t, "", "samba-tool", "domain", "provision", "--realm=HARBOUR.EXAMPLE", "--domain=HARBOUR", "--server-role=dc",
+		"--dns-backend=NONE", "--targetdir="+sambaDir, "--host-name=dc1", "--host-ip=10.97.0.2")
+	conf := sambaDir + "/etc/smb.conf"
+	command(t, secret+"\n"+secret+"\n", "samba-tool", "user", "create", "skipper", "-s", conf)
+	config = filepath.Join(t.TempDir(), "krb5.conf")
+	write(t, config, "[libdefaults]\ndefault_realm = HARBOUR.EXAMPLE\n[realms]\nHARBOUR.EXAMPLE = {\nkdc = 10.97.0.2\n}\n[domain_realm]\ndc1 = HARBOUR.EXAMPLE\n")
+	nstest.Start(t, "samba", "-F", "--no-process-group", "-s", conf, "--option=log file="+sambaLog+"/log", "--option=log level=0 auth_audit:4", "--option=server services=rpc, ldap, cldap, kdc")
+	address = netip.MustParseAddr("10.97.0.2")
+	waitToConnect(t, address, epm.Port)
+	waitToConnect(t, address, 88)
+	return address, config
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	nstest.Start(t, program, "-F", "--no-process-group", "-s", conf, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")
-	nstest.WaitFor(t, "Samba to listen", sambaTime, func() bool {
-		conn, err := net.Dial("tcp", "127.0.0.1:135")
+}
+
+// command runs a program with standard input.
+func command(t *testing.T, input, name string, args ...string) {
+	t.Helper()
+	if err := os.MkdirAll(sambaLog, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(nstest.Path(t, name), args...)
+	c.Stdin = strings.NewReader(input)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+func waitToConnect(t *testing.T, host netip.Addr, port uint16) {
+	t.Helper()
+	at := netip.AddrPortFrom(host, port).String()
+	nstest.WaitFor(t, "Samba to listen at "+at, sambaTime, func() bool {
+		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			conn.Close()
 		}
@@ -84,44 +142,92 @@ func is(password string) func() ([]byte, error) {
 	return func() ([]byte, error) { return []byte(password), nil }
 }
 
-var here = netip.MustParseAddr("127.0.0.1")
+// An answer is what came of asking one host.
+type answer struct{ mapper, management, samr string }
 
-func TestSambaNTLM(t *testing.T) {
+// ask asks a host's mapper for all, and the server of samr which interfaces it has, and calls it.
+func ask(t *testing.T, host netip.Addr, samrPort netip.AddrPort, auth probe.DCEAuth) (a answer) {
+	t.Helper()
+	o := probe.DCEOptions{Auth: auth}
+	r := new(probe.Prober).DCE(t.Context(), host, o)
+	a.mapper = words(r.State, r.Why)
+	if r.State == probe.Listening && (len(r.Entries) < 20 || r.Cut) {
+		t.Errorf("%d rows, %+v", len(r.Entries), r.Problems)
+	}
+	s := new(probe.Prober).InterfacesDCE(t.Context(), samrPort, o)
+	a.management = words(s.State, s.Why)
+	if s.State == probe.Listening && !slices.Contains(s.Interfaces, endpoint.FromSyntax(samr)) {
+		t.Errorf("%+v", s)
+	}
+	c, err := new(probe.Prober).DialDCE(t.Context(), endpoint.At(epm.TCP, samrPort), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = c.Bind(t.Context(), samr)
+	var results []byte
+	if err == nil {
+		results, _, err = c.Call(t.Context(), ndr.UUID{}, samrConnect2, samrConnect2Stub)
+	}
+	switch {
+	case err != nil:
+		a.samr = err.Error()
+	case len(results) != handleSize+4:
+		t.Errorf("SamrConnect2 = %x", results)
+	default:
+		a.samr = fmt.Sprintf("%x", results[handleSize:])
+	}
+	return a
+}
+
+func words(s probe.State, why string) string {
+	return strings.TrimSuffix(s.String()+": "+why, ": ")
+}
+
+func samrAt(t *testing.T, host netip.Addr, auth probe.DCEAuth) netip.AddrPort {
+	t.Helper()
+	r := new(probe.Prober).LocateDCE(t.Context(), host, probe.DCEQuery{UUID: samr.UUID, Major: 1, ProtSeqs: []epm.ProtSeq{epm.TCP}}, probe.DCEOptions{Auth: auth})
+	if len(r.Entries) == 0 {
+		t.Fatalf("samr: %+v", r)
+	}
+	return r.Entries[0].Addr
+}
+
+func TestSpike(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
-	startSamba(t)
+	host := startStandalone(t)
+	at := samrAt(t, host, nil)
 	for _, level := range levels {
-		i := identity(t, Options{User: `WHATEVER\` + user, Password: is(secret), Level: level})
-		o := probe.DCEOptions{Auth: i.At("harbour")}
-		r := new(probe.Prober).DCE(t.Context(), here, o)
-		t.Log(level, r.State, r.Why, len(r.Entries), r.Problems)
-		var at endpoint.Endpoint
-		for _, e := range r.Entries {
-			if e.UUID == samr.UUID && e.ProtSeq == epm.TCP {
-				at = e.Endpoint
+		for _, p := range []string{secret, wrong} {
+			t.Logf("%s %s %+v", level, p, ask(t, host, at, identity(t, Options{User: "games", Password: is(p), Level: level}).At("")))
+		}
+	}
+	t.Logf("%+v", ask(t, host, at, identity(t, Options{User: "nosuch", Password: is(secret)}).At("")))
+	out, _ := exec.Command("sh", "-c", "grep -rh 'Auth.*user' "+sambaLog).Output()
+	t.Logf("%s", out)
+}
+
+func TestSpikeDC(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	host, config := startDomain(t)
+	at := samrAt(t, host, nil)
+	for _, level := range levels {
+		for _, p := range []string{secret, wrong} {
+			for _, u := range []string{`HARBOUR\skipper`, "skipper@HARBOUR.EXAMPLE", "skipper"} {
+			t.Logf("%s %s %s %+v", level, u, p, ask(t, host, at, identity(t, Options{User: u, Password: is(p), Level: level}).At("")))
 			}
 		}
-		if !at.Addr.IsValid() {
-			at = endpoint.At(epm.TCP, netip.MustParseAddrPort("127.0.0.1:50121"))
-		}
-		t.Log(at)
-		s := new(probe.Prober).InterfacesDCE(t.Context(), at.Addr, o)
-		t.Log(s.State, s.Why, len(s.Interfaces))
-		bad := identity(t, Options{User: `WHATEVER\` + user, Password: is("x"), Level: level})
-		r = new(probe.Prober).DCE(t.Context(), here, probe.DCEOptions{Auth: bad.At("harbour")})
-		t.Log(r.State, r.Why, len(r.Entries), r.Problems)
-		s = new(probe.Prober).InterfacesDCE(t.Context(), at.Addr, probe.DCEOptions{Auth: bad.At("harbour")})
-		t.Log(s.State, s.Why, len(s.Interfaces))
-		c, err := new(probe.Prober).DialDCE(t.Context(), at, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Bind(t.Context(), samr); err != nil {
-			t.Error(err)
-		}
-		res, _, err := c.Call(t.Context(), ndr.UUID{}, 57, []byte{0, 0, 0, 0, 0x20, 0, 0, 0})
-		t.Logf("%x %v", res, err)
-		c.Close()
 	}
+	t.Setenv("KRB5_CONFIG", config)
+	t.Setenv("KRB5CCNAME", "FILE:"+sambaDir+"/cc")
+	command(t, secret + "\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
+	for _, level := range levels {
+		t.Logf("%s %+v", level, ask(t, host, at, identity(t, Options{Kerberos:true, CCache: "FILE:"+sambaDir+"/cc", Config: config, Level: level}).At("dc1")))
+	}
+	out, _ := exec.Command("sh", "-c", "grep -rh 'Auth.*user' "+sambaLog).Output()
+	t.Logf("%s", out)
 }
