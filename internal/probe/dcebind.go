@@ -57,7 +57,7 @@ func (c *DCEConn) Bind(ctx context.Context, s dcerpc.Syntax) error {
 // and its token.
 func (c *DCEConn) propose(ctx context.Context, m dcerpc.Bind, token []byte) (ack dcerpc.BindAck, answer []byte, err error) {
 	h, want := c.header(), dcerpc.PTypeBindAck
-	if c.security != nil {
+	if c.protects() { // at other levels Samba cannot answer calls after it
 		h.Flags |= dcerpc.SupportHeaderSign
 	}
 	var pdu []byte
