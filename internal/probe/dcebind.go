@@ -57,7 +57,7 @@ func (c *DCEConn) Bind(ctx context.Context, s dcerpc.Syntax) error {
 // and its token.
 func (c *DCEConn) propose(ctx context.Context, m dcerpc.Bind, token []byte) (ack dcerpc.BindAck, answer []byte, err error) {
 	h, want := c.header(), dcerpc.PTypeBindAck
-	if c.protects() { // at other levels Samba cannot answer calls after it
+	if c.protects() { // as Samba's clients do: without a signature there is none of headers
 		h.Flags |= dcerpc.SupportHeaderSign
 	}
 	var pdu []byte

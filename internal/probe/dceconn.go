@@ -39,6 +39,7 @@ type DCEConn struct {
 	maxFrag  uint16           // bytes of the largest fragment that the server takes
 	security DCESecurity      // nil: anonymous
 	signed   bool             // headers are signed with the stubs
+	known    bool             // a call was answered with results
 	last     dcerpc.Assembler // of the response that is read
 }
 
@@ -245,8 +246,19 @@ func (c *DCEConn) Call(ctx context.Context, object ndr.UUID, op uint16, stub []b
 			}
 		}
 	})
+	var f dcerpc.Fault
+	if c.security != nil && !c.known && errors.As(err, &f) {
+		err = refusedUser{f}
+	}
+	c.known = c.known || err == nil
 	return results, l, err
 }
+
+// A refusedUser is a fault of the first call of a client that said who it is. Often it is
+// about that: rpc_auth_3 is not answered.
+type refusedUser struct{ dcerpc.Fault }
+
+func (r refusedUser) Unwrap() error { return r.Fault }
 
 // response takes a fragment of an answer, and returns all of it when that was the last.
 func (c *DCEConn) response(h dcerpc.Header, pdu []byte) (stub []byte, whole bool, err error) {

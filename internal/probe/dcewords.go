@@ -16,6 +16,7 @@ func dceOutcome(ctx context.Context, err error) (State, string) {
 	var r rejection
 	var nak dcerpc.BindNak
 	var f dcerpc.Fault
+	var user refusedUser
 	switch {
 	case err == nil:
 		return Listening, ""
@@ -23,6 +24,8 @@ func dceOutcome(ctx context.Context, err error) (State, string) {
 		return rejectionWords(r)
 	case errors.As(err, &nak):
 		return Rejected, nakWords(nak)
+	case errors.As(err, &user):
+		return userWords(user)
 	case errors.As(err, &f):
 		return faultWords(f)
 	case errors.Is(err, errNotDCE), errors.Is(err, errGreeting), errors.Is(err, errAnswer):
@@ -87,6 +90,16 @@ func nakWords(n dcerpc.BindNak) string {
 		return "the server refuses the connection: " + n.Reason.String()
 	}
 	return fmt.Sprintf("the server refuses the connection: %s (%s)", why, n.Reason)
+}
+
+func userWords(r refusedUser) (State, string) {
+	switch r.Status {
+	case dcerpc.StatusAccessDenied:
+		return Rejected, "access denied: it does not believe who asks, does not let them, or wants it signed (rpc_s_access_denied)"
+	case dcerpc.StatusProtoError:
+		return Rejected, "it does not believe who asks: the user, the password or the ticket is wrong (nca_s_proto_error)"
+	}
+	return faultWords(r.Fault)
 }
 
 func faultWords(f dcerpc.Fault) (State, string) {

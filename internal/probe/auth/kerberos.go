@@ -137,12 +137,18 @@ func (c *kerberosClient) begin(target string) (probe.DCESecurity, error) {
 		SName:      principal,
 		DCEStyle:   true,
 		APOptions:  []int{flags.APOptionMutualRequired},
-		Flags:      []int{int(gssapi.MutualAuthn), int(gssapi.ReplayDetection), int(gssapi.Sequencing), int(gssapi.Integrity), int(gssapi.DCEStyle)},
 	}
-	if c.level == dcerpc.LevelPrivacy {
-		s.krb5.Config.Flags = append(s.krb5.Config.Flags, int(gssapi.Confidentiality))
+	for _, service := range services[c.level] {
+		s.krb5.Config.Flags = append(s.krb5.Config.Flags, int(service))
 	}
 	return guarded{s}, nil
+}
+
+// services are those of GSS-API that a level needs. Asked for more Samba does not answer calls.
+var services = map[dcerpc.AuthLevel][]gssapi.Cap{
+	dcerpc.LevelConnect:   {gssapi.MutualAuthn, gssapi.DCEStyle},
+	dcerpc.LevelIntegrity: {gssapi.MutualAuthn, gssapi.DCEStyle, gssapi.ReplayDetection, gssapi.Sequencing, gssapi.Integrity},
+	dcerpc.LevelPrivacy:   {gssapi.MutualAuthn, gssapi.DCEStyle, gssapi.ReplayDetection, gssapi.Sequencing, gssapi.Integrity, gssapi.Confidentiality},
 }
 
 // ticket returns a cache with nothing but the ticket for a server, and the server's name in it.

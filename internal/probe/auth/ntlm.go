@@ -3,8 +3,10 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/md5"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -79,43 +81,82 @@ func (c *ntlmClient) begin(target string) (probe.DCESecurity, error) {
 	config := ntlm.NewConfig() // NTLMv2 with 128 bits
 	config.Credential = credential.NewFromNTHashBytes(c.user, c.hash, credential.Domain(c.domain))
 	config.TargetName = target
-	config.Integrity = true
 	config.Confidentiality = c.level == dcerpc.LevelPrivacy
 	return guarded{&ntlmSecurity{level: c.level, ntlm: ntlm.Authentifier{Config: config}}}, nil
 }
 
 // An ntlmSecurity is [probe.DCESecurity] by NTLM, whose second and last token travels in rpc_auth_3.
 type ntlmSecurity struct {
-	level dcerpc.AuthLevel
-	ntlm  ntlm.Authentifier
-	begun bool
+	level     dcerpc.AuthLevel
+	ntlm      ntlm.Authentifier
+	negotiate []byte // the first token; nil: it is not made yet
 }
 
 func (s *ntlmSecurity) Kind() (dcerpc.AuthType, dcerpc.AuthLevel) { return dcerpc.AuthNTLM, s.level }
 func (s *ntlmSecurity) Size() int                                 { return ntlm.SignatureSize }
 
+const (
+	negotiateFlagsAt = 12 // in a NEGOTIATE_MESSAGE (MS-NLMP, section 2.2.1.1)
+	micSize          = 16 // of an AUTHENTICATE_MESSAGE
+	micEnd           = ntlm.MICOffset + micSize
+
+	// signing is what only signatures and seals need. Asked for it at another level Samba does not
+	// answer calls, and peers do not agree on the key that the MIC is made with.
+	signing = ntlm.NegotiateSign | ntlm.NegotiateKeyExchange
+)
+
 func (s *ntlmSecurity) Next(server []byte) (token []byte, more bool, err error) {
 	ctx := context.Background()
-	if !s.begun {
-		s.begun = true
-		token, err = s.ntlm.Negotiate(ctx)
-		return token, true, err
+	if s.negotiate == nil {
+		if token, err = s.ntlm.Negotiate(ctx); err != nil {
+			return nil, false, err
+		}
+		if s.level == dcerpc.LevelConnect {
+			flags := token[negotiateFlagsAt:]
+			binary.LittleEndian.PutUint32(flags, binary.LittleEndian.Uint32(flags)&^uint32(signing))
+			s.ntlm.Config.Integrity = false // which Negotiate has set
+		}
+		s.negotiate = bytes.Clone(token)
+		return token, true, nil
 	}
+	if err := s.check(ctx, server); err != nil {
+		return nil, false, err
+	}
+	if token, err = s.ntlm.Authenticate(ctx, server); err != nil {
+		return nil, false, err
+	}
+	if len(token) < micEnd {
+		return nil, false, errors.New("NTLM's last token has no MIC")
+	}
+	// The library's is over the first token as it made that (MS-NLMP, section 3.1.5.1.2).
+	mic := token[ntlm.MICOffset:micEnd]
+	clear(mic)
+	sum := hmac.New(md5.New, s.ntlm.SessionKey())
+	for _, message := range [][]byte{s.negotiate, server, token} {
+		sum.Write(message)
+	}
+	sum.Sum(mic[:0])
+	return token, false, nil
+}
+
+// check tells what is wrong with the server's challenge.
+func (s *ntlmSecurity) check(ctx context.Context, server []byte) error {
 	if len(server) == 0 {
-		return nil, false, errors.New("the server does not answer NTLM with a challenge")
+		return errors.New("the server does not answer NTLM with a challenge")
 	}
 	var challenge ntlm.ChallengeMessage
 	if err := challenge.Unmarshal(ctx, server); err != nil {
-		return nil, false, fmt.Errorf("the server's challenge is malformed: %w", err)
+		return fmt.Errorf("the server's challenge is malformed: %w", err)
 	}
 	// Without it signatures are checksums that can be forged.
-	for _, flag := range []ntlm.Flag{ntlm.NegotiateExtendedSessionSecurity, ntlm.NegotiateKeyExchange} {
-		if !challenge.Negotiate.IsSet(flag) {
-			return nil, false, errors.New("the server offers NTLM without extended session security only, which is not safe")
-		}
+	need := ntlm.NegotiateExtendedSessionSecurity
+	if s.level != dcerpc.LevelConnect {
+		need |= ntlm.NegotiateKeyExchange
 	}
-	token, err = s.ntlm.Authenticate(ctx, server)
-	return token, false, err
+	if challenge.Negotiate&need != need {
+		return errors.New("the server offers NTLM without extended session security only, which is not safe")
+	}
+	return nil
 }
 
 func (s *ntlmSecurity) Protect(pdu, stub []byte) ([]byte, error) {

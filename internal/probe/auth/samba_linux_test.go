@@ -184,50 +184,190 @@ func words(s probe.State, why string) string {
 	return strings.TrimSuffix(s.String()+": "+why, ": ")
 }
 
-func samrAt(t *testing.T, host netip.Addr, auth probe.DCEAuth) netip.AddrPort {
+func samrAt(t *testing.T, host netip.Addr) netip.AddrPort {
 	t.Helper()
-	r := new(probe.Prober).LocateDCE(t.Context(), host, probe.DCEQuery{UUID: samr.UUID, Major: 1, ProtSeqs: []epm.ProtSeq{epm.TCP}}, probe.DCEOptions{Auth: auth})
+	r := new(probe.Prober).LocateDCE(t.Context(), host, probe.DCEQuery{UUID: samr.UUID, Major: 1, ProtSeqs: []epm.ProtSeq{epm.TCP}}, probe.DCEOptions{})
 	if len(r.Entries) == 0 {
 		t.Fatalf("samr: %+v", r)
 	}
 	return r.Entries[0].Addr
 }
 
-func TestSpike(t *testing.T) {
+const (
+	refused   = "rejected: access denied: it does not believe who asks, does not let them, or wants it signed (rpc_s_access_denied)"
+	disbelief = "rejected: it does not believe who asks: the user, the password or the ticket is wrong (nca_s_proto_error)"
+	denied    = "dcerpc: fault: rpc_s_access_denied"
+	untrue    = "dcerpc: fault: nca_s_proto_error"
+)
+
+var (
+	works      = answer{"listening", "listening", "00000000"}
+	disbelieve = answer{disbelief, disbelief, untrue}
+)
+
+// checkAnswers asks as somebody at each level.
+func checkAnswers(t *testing.T, name string, host netip.Addr, o Options, want map[dcerpc.AuthLevel]answer) {
+	t.Helper()
+	at := samrAt(t, host)
+	for level, want := range want {
+		o.Level = level
+		if got := ask(t, host, at, identity(t, o).At("dc1")); got != want {
+			t.Errorf("%s, %s:\ngot  %+v\nwant %+v", name, level, got, want)
+		}
+	}
+}
+
+func alike(a answer) map[dcerpc.AuthLevel]answer {
+	all := map[dcerpc.AuthLevel]answer{}
+	for _, level := range levels {
+		all[level] = a
+	}
+	return all
+}
+
+// checkLog holds that Samba has let a user in, and by what.
+func checkLog(t *testing.T, want string) {
+	t.Helper()
+	files, err := filepath.Glob(sambaLog + "/log*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), want) {
+			return
+		}
+	}
+	t.Errorf("Samba's log does not have %q", want)
+}
+
+// TestSambaNTLM: with its own settings Samba takes signed and sealed calls.
+func TestSambaNTLM(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
 	host := startStandalone(t)
-	at := samrAt(t, host, nil)
-	for _, level := range levels {
-		for _, p := range []string{secret, wrong} {
-			t.Logf("%s %s %+v", level, p, ask(t, host, at, identity(t, Options{User: "games", Password: is(p), Level: level}).At("")))
-		}
+	for _, user := range []string{"games", `HARBOUR\games`} { // of its own accounts it ignores the domain
+		checkAnswers(t, user, host, Options{User: user, Password: is(secret)}, map[dcerpc.AuthLevel]answer{
+			dcerpc.LevelConnect:   {refused, "listening", denied}, // by "allow dcerpc auth level connect"
+			dcerpc.LevelIntegrity: works,
+			dcerpc.LevelPrivacy:   works,
+		})
 	}
-	t.Logf("%+v", ask(t, host, at, identity(t, Options{User: "nosuch", Password: is(secret)}).At("")))
-	out, _ := exec.Command("sh", "-c", "grep -rh 'Auth.*user' "+sambaLog).Output()
-	t.Logf("%s", out)
+	checkLog(t, `\[games] [S-1-5-`)
+	for _, o := range []Options{{User: "games", Password: is(wrong)}, {User: "nobody-of-that-name", Password: is(secret)}} {
+		checkAnswers(t, o.User, host, o, map[dcerpc.AuthLevel]answer{
+			dcerpc.LevelConnect:   works, // it goes on as with somebody anonymous
+			dcerpc.LevelIntegrity: disbelieve,
+			dcerpc.LevelPrivacy:   disbelieve,
+		})
+	}
 }
 
-func TestSpikeDC(t *testing.T) {
+// TestSambaNTLMConnect: Samba that is told to takes calls that are not signed.
+func TestSambaNTLMConnect(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	host := startStandalone(t, "allow dcerpc auth level connect = yes")
+	checkAnswers(t, "games", host, Options{User: "games", Password: is(secret)}, alike(works))
+	checkLog(t, "Successful AuthZ: [DCE/RPC,NTLMSSP] user [")
+}
+
+// TestSambaNTLMStubs: where headers are not signed the stubs are.
+func TestSambaNTLMStubs(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	host := startStandalone(t, "dcesrv:header signing = no")
+	checkAnswers(t, "games", host, Options{User: "games", Password: is(secret)}, map[dcerpc.AuthLevel]answer{
+		dcerpc.LevelIntegrity: works, dcerpc.LevelPrivacy: works,
+	})
+}
+
+// TestSambaDomain: a domain controller is asked by NTLM and by Kerberos.
+func TestSambaDomain(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
 	host, config := startDomain(t)
-	at := samrAt(t, host, nil)
-	for _, level := range levels {
-		for _, p := range []string{secret, wrong} {
-			for _, u := range []string{`HARBOUR\skipper`, "skipper@HARBOUR.EXAMPLE", "skipper"} {
-			t.Logf("%s %s %s %+v", level, u, p, ask(t, host, at, identity(t, Options{User: u, Password: is(p), Level: level}).At("")))
-			}
+	unsigned := answer{"listening", "listening", denied} // samr wants more
+	good := map[dcerpc.AuthLevel]answer{dcerpc.LevelConnect: unsigned, dcerpc.LevelIntegrity: works, dcerpc.LevelPrivacy: works}
+	for _, user := range []string{`HARBOUR\skipper`, "skipper@HARBOUR.EXAMPLE", "skipper"} {
+		checkAnswers(t, user, host, Options{User: user, Password: is(secret)}, good)
+		checkAnswers(t, user, host, Options{User: user, Password: is(wrong)}, map[dcerpc.AuthLevel]answer{
+			dcerpc.LevelConnect: works, dcerpc.LevelIntegrity: disbelieve, dcerpc.LevelPrivacy: disbelieve,
+		})
+	}
+	checkLog(t, `Successful AuthZ: [DCE/RPC,NTLMSSP] user [HARBOUR]\[skipper]`)
+
+	cache := "FILE:" + filepath.Join(t.TempDir(), "cache")
+	t.Setenv("KRB5_CONFIG", config)
+	t.Setenv("KRB5CCNAME", cache)
+	command(t, secret+"\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
+	tickets := Options{Kerberos: true, CCache: cache, Config: config}
+	checkAnswers(t, "Kerberos", host, tickets, good)
+	checkLog(t, `Successful AuthZ: [DCE/RPC,krb5] user [HARBOUR]\[skipper]`)
+	tickets.User = "skipper@harbour.example"
+	checkAnswers(t, "Kerberos as "+tickets.User, host, tickets, good)
+
+	checkTogether(t, host, identity(t, tickets))
+	checkTickets(t, host, tickets)
+}
+
+// checkTogether has connections begin at the same time.
+func checkTogether(t *testing.T, host netip.Addr, i *Identity) {
+	t.Helper()
+	r := new(probe.Prober).DCE(t.Context(), host, probe.DCEOptions{Auth: i.At("dc1")})
+	new(probe.Prober).TryDCE(t.Context(), host, r.Entries, probe.DCEOptions{Auth: i.At("dc1"), Foreign: true})
+	ports := map[netip.AddrPort]bool{}
+	for _, e := range r.Entries {
+		if e.State == probe.Listening {
+			ports[e.Addr] = true
 		}
 	}
-	t.Setenv("KRB5_CONFIG", config)
-	t.Setenv("KRB5CCNAME", "FILE:"+sambaDir+"/cc")
-	command(t, secret + "\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
-	for _, level := range levels {
-		t.Logf("%s %+v", level, ask(t, host, at, identity(t, Options{Kerberos:true, CCache: "FILE:"+sambaDir+"/cc", Config: config, Level: level}).At("dc1")))
+	if len(ports) < 3 {
+		t.Errorf("%d ports listen: %+v", len(ports), r)
 	}
-	out, _ := exec.Command("sh", "-c", "grep -rh 'Auth.*user' "+sambaLog).Output()
-	t.Logf("%s", out)
+}
+
+// checkTickets holds what is said of tickets that do not do.
+func checkTickets(t *testing.T, host netip.Addr, o Options) {
+	t.Helper()
+	begin := func(o Options, name string) string {
+		i := identity(t, o)
+		r := new(probe.Prober).DCE(t.Context(), host, probe.DCEOptions{Auth: i.At(name)})
+		return words(r.State, r.Why)
+	}
+	if got, want := begin(o, "no-such-host"), "failed: no Kerberos ticket for host/no-such-host: "; !strings.HasPrefix(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	o.Target = "host/dc1"
+	if got := begin(o, "no-such-host"); got != "listening" {
+		t.Error(got)
+	}
+	o.User = "somebody"
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "they are of skipper@HARBOUR.EXAMPLE, not of somebody") {
+		t.Error(err)
+	}
+	o.User = ""
+	path := strings.TrimPrefix(o.CCache, "FILE:")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := readCache(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kerberosClient{cache: c}
+	if err := k.check("", time.Now().Add(1000*time.Hour)); err == nil || !strings.Contains(err.Error(), "they have run out at ") {
+		t.Error(err)
+	}
+	o.CCache = filepath.Join(t.TempDir(), "cut")
+	for n := range len(whole) { // some are a cache of fewer tickets
+		write(t, o.CCache, string(whole[:n]))
+		if i, err := New(o); err == nil {
+			i.Close()
+		}
+	}
 }
