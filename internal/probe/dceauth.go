@@ -33,11 +33,12 @@ type DCESecurity interface {
 	// Size returns how many bytes the token of a fragment has.
 	Size() int
 	// Protect encrypts the stub in place where the level says so, and returns the token. The PDU is
-	// all that stands before the token, the stub a part of it, with padding to 16 bytes; it is
-	// nil where the server does not sign headers, and the stub is all that is signed.
-	Protect(pdu, stub []byte) (token []byte, err error)
+	// all that stands before the token, the stub a part of it, with padding to 16 bytes. Whether
+	// the server signs headers too was settled by bind; to providers that sign them always,
+	// as NTLM does, it is the same.
+	Protect(pdu, stub []byte, headers bool) (token []byte, err error)
 	// Unprotect does the reverse with a fragment that came; its error says that it was not the server's.
-	Unprotect(pdu, stub, token []byte) error
+	Unprotect(pdu, stub, token []byte, headers bool) error
 }
 
 const (
@@ -162,7 +163,7 @@ func (c *DCEConn) protect(pdus []byte) ([]byte, error) {
 		pdu = c.appendTrailer(pdu, pad)
 		pdu = append(pdu, make([]byte, c.security.Size())...)
 		pdu = c.finish(pdu, c.security.Size()) // the lengths are signed too
-		token, err := c.security.Protect(c.signedPart(pdu[:end+trailerSize]), pdu[start:end])
+		token, err := c.security.Protect(pdu[:end+trailerSize], pdu[start:end], c.signed)
 		if err != nil {
 			return nil, err
 		}
@@ -182,15 +183,8 @@ func (c *DCEConn) unprotect(h dcerpc.Header, pdu []byte) error {
 	if err != nil || len(a.Token) == 0 || end < stubStart {
 		return fmt.Errorf("%w: it is not signed", errAnswer)
 	}
-	if err := c.security.Unprotect(c.signedPart(pdu[:end+trailerSize]), pdu[stubStart:end], a.Token); err != nil {
+	if err := c.security.Unprotect(pdu[:end+trailerSize], pdu[stubStart:end], a.Token, c.signed); err != nil {
 		return fmt.Errorf("%w: %w", errAnswer, err)
-	}
-	return nil
-}
-
-func (c *DCEConn) signedPart(pdu []byte) []byte {
-	if c.signed {
-		return pdu
 	}
 	return nil
 }

@@ -34,8 +34,11 @@ func (s *toySecurity) Next(server []byte) ([]byte, bool, error) {
 	return []byte{byte(s.sent)}, s.sent <= s.legs || !s.auth3, nil
 }
 
-func toyToken(pdu, stub []byte) []byte {
+func toyToken(pdu, stub []byte, headers bool) []byte {
 	sum := make([]byte, 12)
+	if !headers {
+		pdu = nil
+	}
 	for i, b := range append(slices.Clone(pdu), stub...) {
 		sum[i%len(sum)] = sum[i%len(sum)]*3 + b
 	}
@@ -48,18 +51,18 @@ func toyCrypt(stub []byte) {
 	}
 }
 
-func (s *toySecurity) Protect(pdu, stub []byte) ([]byte, error) {
+func (s *toySecurity) Protect(pdu, stub []byte, headers bool) ([]byte, error) {
 	if len(stub)%stubAlign != 0 {
 		return nil, errors.New("no padding")
 	}
 	if s.level == dcerpc.LevelPrivacy {
 		toyCrypt(stub)
 	}
-	return toyToken(pdu, stub), nil
+	return toyToken(pdu, stub, headers), nil
 }
 
-func (s *toySecurity) Unprotect(pdu, stub, token []byte) error {
-	if !bytes.Equal(token, toyToken(pdu, stub)) {
+func (s *toySecurity) Unprotect(pdu, stub, token []byte, headers bool) error {
+	if !bytes.Equal(token, toyToken(pdu, stub, headers)) {
 		return errors.New("it is forged")
 	}
 	if s.level == dcerpc.LevelPrivacy {

@@ -208,16 +208,16 @@ func (s *kerberosSecurity) Next(server []byte) (token []byte, more bool, err err
 	return token, false, err
 }
 
-func (s *kerberosSecurity) Protect(pdu, stub []byte) ([]byte, error) {
-	ctx, all := context.Background(), [][]byte{signed(pdu, stub)}
+func (s *kerberosSecurity) Protect(pdu, stub []byte, headers bool) ([]byte, error) {
+	ctx, all := context.Background(), signed(pdu, stub, headers)
 	if s.level == dcerpc.LevelPrivacy {
 		return s.krb5.WrapExOutboundPayload(ctx, all, [][]byte{stub})
 	}
 	return s.krb5.MakeOutboundSignature(ctx, all)
 }
 
-func (s *kerberosSecurity) Unprotect(pdu, stub, token []byte) error {
-	ctx, all := context.Background(), [][]byte{signed(pdu, stub)}
+func (s *kerberosSecurity) Unprotect(pdu, stub, token []byte, headers bool) error {
+	ctx, all := context.Background(), signed(pdu, stub, headers)
 	if s.level == dcerpc.LevelPrivacy {
 		ok, err := s.krb5.UnwrapExInboundPayload(ctx, all, [][]byte{stub}, token)
 		if err == nil && !ok {
@@ -230,4 +230,12 @@ func (s *kerberosSecurity) Unprotect(pdu, stub, token []byte) error {
 		err = errForged
 	}
 	return err
+}
+
+// signed is what is signed.
+func signed(pdu, stub []byte, headers bool) [][]byte {
+	if headers {
+		return [][]byte{pdu}
+	}
+	return [][]byte{stub}
 }

@@ -159,9 +159,9 @@ func (s *ntlmSecurity) check(ctx context.Context, server []byte) error {
 	return nil
 }
 
-func (s *ntlmSecurity) Protect(pdu, stub []byte) ([]byte, error) {
+func (s *ntlmSecurity) Protect(pdu, stub []byte, _ bool) ([]byte, error) {
 	ctx := context.Background()
-	sum, err := s.ntlm.MakeOutboundChecksum(ctx, [][]byte{signed(pdu, stub)})
+	sum, err := s.ntlm.MakeOutboundChecksum(ctx, [][]byte{pdu})
 	if err == nil && s.level == dcerpc.LevelPrivacy {
 		err = s.ntlm.ApplyOutboundCipher(ctx, stub)
 	}
@@ -171,14 +171,14 @@ func (s *ntlmSecurity) Protect(pdu, stub []byte) ([]byte, error) {
 	return s.ntlm.MakeOutboundSignature(ctx, sum)
 }
 
-func (s *ntlmSecurity) Unprotect(pdu, stub, token []byte) error {
+func (s *ntlmSecurity) Unprotect(pdu, stub, token []byte, _ bool) error {
 	ctx := context.Background()
 	if s.level == dcerpc.LevelPrivacy {
 		if err := s.ntlm.ApplyInboundCipher(ctx, stub); err != nil {
 			return err
 		}
 	}
-	sum, err := s.ntlm.MakeInboundChecksum(ctx, [][]byte{signed(pdu, stub)})
+	sum, err := s.ntlm.MakeInboundChecksum(ctx, [][]byte{pdu})
 	if err != nil {
 		return err
 	}
@@ -187,15 +187,4 @@ func (s *ntlmSecurity) Unprotect(pdu, stub, token []byte) error {
 		err = errForged
 	}
 	return err
-}
-
-// errForged says that an answer was changed on its way, or is not of who knows the session's key.
-var errForged = errors.New("its signature is not right")
-
-// signed is what is signed: the PDU, or without its headers the stub.
-func signed(pdu, stub []byte) []byte {
-	if pdu == nil {
-		return stub
-	}
-	return pdu
 }

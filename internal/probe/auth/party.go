@@ -3,7 +3,7 @@
 package auth
 
 import (
-	"fmt"
+	"errors"
 
 	"github.com/quaymaster/quaymaster/internal/probe"
 )
@@ -22,7 +22,7 @@ type guarded struct{ probe.DCESecurity }
 // guard makes a panic an error. What was panicked of is left out: it could hold secrets.
 func guard(err *error) {
 	if recover() != nil {
-		*err = fmt.Errorf("the server's token is malformed")
+		*err = errors.New("the server's token is malformed")
 	}
 }
 
@@ -31,7 +31,10 @@ func (g guarded) Next(server []byte) (token []byte, more bool, err error) {
 	return g.DCESecurity.Next(server)
 }
 
-func (g guarded) Unprotect(pdu, stub, token []byte) (err error) {
+func (g guarded) Unprotect(pdu, stub, token []byte, headers bool) (err error) {
 	defer guard(&err)
-	return g.DCESecurity.Unprotect(pdu, stub, token)
+	return g.DCESecurity.Unprotect(pdu, stub, token, headers)
 }
+
+// errForged says that an answer was changed on its way, or is not of who knows the session's key.
+var errForged = errors.New("its signature is not right")

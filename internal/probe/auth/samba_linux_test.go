@@ -55,7 +55,7 @@ func startStandalone(t *testing.T, options ...string) (address netip.Addr) {
 		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
 	}
 	nstest.NeedRoot(t)
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog level = 0 auth_audit:4\n" + strings.Join(options, "\n") + "\n"
+	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog level = 4\n" + strings.Join(options, "\n") + "\n"
 	for key, name := range map[string]string{
 		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache", "pid directory": "pid", "ncalrpc dir": "ncalrpc",
 	} {
@@ -77,7 +77,7 @@ func startStandalone(t *testing.T, options ...string) (address netip.Addr) {
 
 // startDomain starts Samba as the controller dc1 of the domain HARBOUR, which has the account
 // skipper with the password secret, and returns its krb5.conf.
-func startDomain(t *testing.T) (address netip.Addr, config string) {
+func startDomain(t *testing.T, options ...string) (address netip.Addr, config string) {
 	t.Helper()
 	nstest.NeedRoot(t)
 	nstest.Need(t, "samba", "samba-tool", "net")
@@ -88,7 +88,8 @@ func startDomain(t *testing.T) (address netip.Addr, config string) {
 	command(t, secret+"\n"+secret+"\n", "samba-tool", "user", "create", "skipper", "-s", conf)
 	config = filepath.Join(t.TempDir(), "krb5.conf")
 	write(t, config, "[libdefaults]\ndefault_realm = HARBOUR.EXAMPLE\n[realms]\nHARBOUR.EXAMPLE = {\nkdc = 10.97.0.2\n}\n[domain_realm]\ndc1 = HARBOUR.EXAMPLE\n")
-	nstest.Start(t, "samba", "-F", "--no-process-group", "-s", conf, "--option=log file="+sambaLog+"/log", "--option=log level=0 auth_audit:4", "--option=server services=rpc, ldap, cldap, kdc")
+	args := []string{"-F", "--no-process-group", "-s", conf, "--option=log file=" + sambaLog + "/log", "--option=log level=0 auth_audit:4", "--option=server services=rpc, ldap, cldap, kdc"}
+	nstest.Start(t, "samba", append(args, options...)...)
 	address = netip.MustParseAddr("10.97.0.2")
 	waitToConnect(t, address, epm.Port)
 	waitToConnect(t, address, 88)
@@ -273,8 +274,8 @@ func TestSambaNTLMConnect(t *testing.T) {
 	checkLog(t, "Successful AuthZ: [DCE/RPC,NTLMSSP] user [")
 }
 
-// TestSambaNTLMStubs: where headers are not signed the stubs are.
-func TestSambaNTLMStubs(t *testing.T) {
+// TestSambaNTLMHeaders: a server that does not offer to sign headers expects it of NTLM.
+func TestSambaNTLMHeaders(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
@@ -300,11 +301,7 @@ func TestSambaDomain(t *testing.T) {
 	}
 	checkLog(t, `Successful AuthZ: [DCE/RPC,NTLMSSP] user [HARBOUR]\[skipper]`)
 
-	cache := "FILE:" + filepath.Join(t.TempDir(), "cache")
-	t.Setenv("KRB5_CONFIG", config)
-	t.Setenv("KRB5CCNAME", cache)
-	command(t, secret+"\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
-	tickets := Options{Kerberos: true, CCache: cache, Config: config}
+	tickets := kinit(t, config)
 	checkAnswers(t, "Kerberos", host, tickets, good)
 	checkLog(t, `Successful AuthZ: [DCE/RPC,krb5] user [HARBOUR]\[skipper]`)
 	tickets.User = "skipper@harbour.example"
@@ -312,6 +309,27 @@ func TestSambaDomain(t *testing.T) {
 
 	checkTogether(t, host, identity(t, tickets))
 	checkTickets(t, host, tickets)
+}
+
+// kinit gets skipper a ticket.
+func kinit(t *testing.T, config string) Options {
+	t.Helper()
+	cache := "FILE:" + filepath.Join(t.TempDir(), "cache")
+	t.Setenv("KRB5_CONFIG", config)
+	t.Setenv("KRB5CCNAME", cache)
+	command(t, secret+"\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
+	return Options{Kerberos: true, CCache: cache, Config: config}
+}
+
+// TestSambaDomainStubs: where headers are not signed Kerberos signs the stubs.
+func TestSambaDomainStubs(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	host, config := startDomain(t, "--option=dcesrv:header signing=no")
+	checkAnswers(t, "Kerberos", host, kinit(t, config), map[dcerpc.AuthLevel]answer{
+		dcerpc.LevelIntegrity: works, dcerpc.LevelPrivacy: works,
+	})
 }
 
 // checkTogether has connections begin at the same time.
