@@ -2,7 +2,7 @@ SHELL := bash -o pipefail
 GO ?= go
 
 # Packages with goroutines of their own, tested under the race detector by "check".
-CONCURRENT = ./internal/control ./internal/daemon ./internal/hostaddr ./internal/launch ./internal/mapper ./internal/probe ./internal/process ./internal/registry/... ./internal/socktable ./internal/transport
+CONCURRENT = ./internal/control ./internal/daemon ./internal/hostaddr ./internal/launch ./internal/mapper ./internal/probe/... ./internal/process ./internal/registry/... ./internal/socktable ./internal/transport
 
 # How long each fuzz target runs: a number of inputs, since go test now and then
 # takes the end of a time for a failure.
@@ -42,6 +42,8 @@ check:
 	$(GO) vet ./...
 	GOOS=windows $(GO) vet ./...
 	GOOS=windows $(GO) build -o /dev/null ./cmd/quaymaster
+	$(GO) vet -tags noauth ./internal/probe/auth ./cmd/quaymaster
+	$(GO) test -tags noauth ./internal/probe/auth
 	$(GO) tool staticcheck ./...
 	@$(GO) tool govulncheck ./... || { [ $$? = 3 ] && exit 1; echo "govulncheck: its database is out of reach, nothing checked"; }
 	GOARCH=386 $(GO) test -exec $(CURDIR)/.ci/run386 ./wire/...

@@ -133,3 +133,46 @@ func TestArchitectureOfWire(t *testing.T) {
 		}
 	}
 }
+
+// TestArchitectureOfAuthentication holds that the libraries for NTLM and Kerberos are known to
+// probe/auth only, get nowhere but into the command through it, and not even there with the
+// build tag noauth.
+func TestArchitectureOfAuthentication(t *testing.T) {
+	foreign := func(path string) bool {
+		return strings.HasPrefix(path, "github.com/oiweiwei/") || strings.HasPrefix(path, "github.com/jcmturner/")
+	}
+	for _, goos := range []string{"linux", "windows"} {
+		for _, tags := range []string{"", "noauth"} {
+			cmd := exec.Command("go", "list", "-tags", tags, "-json=ImportPath,Imports,Deps", "./...")
+			cmd.Env = append(os.Environ(), "GOOS="+goos)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("go list: %v", err)
+			}
+			found := false
+			for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+				var p struct {
+					ImportPath    string
+					Imports, Deps []string
+				}
+				if err := d.Decode(&p); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				name := nameOf(p.ImportPath)
+				auth, has := name == "probe/auth", slices.ContainsFunc(p.Deps, foreign)
+				found = found || auth && has
+				switch {
+				case slices.ContainsFunc(p.Imports, foreign) && !auth:
+					t.Errorf("%s: %s imports a library for authentication", goos, name)
+				case has && (tags == "noauth" || !auth && name != "cmd"):
+					t.Errorf("%s, tags %q: %s has a library for authentication", goos, tags, name)
+				}
+			}
+			if found == (tags == "noauth") {
+				t.Errorf("%s, tags %q: probe/auth has its libraries: %t", goos, tags, found)
+			}
+		}
+	}
+}

@@ -81,13 +81,9 @@ func cachePath(name string) (string, error) {
 	return name, nil
 }
 
-// readCache reads a file of tickets. The library panics of one that is cut off.
-func readCache(path string) (c *credentials.CCache, err error) {
-	defer func() {
-		if recover() != nil {
-			c, err = nil, errors.New("it is no credential cache, or is cut off")
-		}
-	}()
+// readCache reads a file of tickets.
+func readCache(path string) (_ *credentials.CCache, err error) {
+	defer guard(&err, "the credential cache") // one that is cut off
 	return credentials.LoadCCache(path)
 }
 
@@ -153,9 +149,10 @@ var services = map[dcerpc.AuthLevel][]gssapi.Cap{
 
 // ticket returns a cache with nothing but the ticket for a server, and the server's name in it.
 // A connection's own client knows that cache only, and so never asks a KDC.
-func (c *kerberosClient) ticket(target string) (*credentials.CCache, string, error) {
+func (c *kerberosClient) ticket(target string) (_ *credentials.CCache, _ string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer guard(&err, "the KDC's answer")
 	t, key, err := c.kdc.GetServiceTicket(target)
 	if err != nil {
 		return nil, "", err

@@ -4,6 +4,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/quaymaster/quaymaster/internal/probe"
 )
@@ -15,24 +16,26 @@ func newParty(o Options) (party, error) {
 	return newNTLM(o)
 }
 
-// guarded is a security provider that was written for servers one trusts: what it panics of
-// in a stranger's answer is an error.
-type guarded struct{ probe.DCESecurity }
-
-// guard makes a panic an error. What was panicked of is left out: it could hold secrets.
-func guard(err *error) {
+// guard makes a panic an error: the libraries were written for peers one trusts, and what they get
+// here is a stranger's. What was panicked of is left out, since it could hold secrets.
+func guard(err *error, whose string) {
 	if recover() != nil {
-		*err = errors.New("the server's token is malformed")
+		*err = fmt.Errorf("%s is malformed", whose)
 	}
 }
 
+// A guarded security provider is one that a server's tokens may make panic.
+type guarded struct{ probe.DCESecurity }
+
+const serverToken = "the server's token"
+
 func (g guarded) Next(server []byte) (token []byte, more bool, err error) {
-	defer guard(&err)
+	defer guard(&err, serverToken)
 	return g.DCESecurity.Next(server)
 }
 
 func (g guarded) Unprotect(pdu, stub, token []byte, headers bool) (err error) {
-	defer guard(&err)
+	defer guard(&err, serverToken)
 	return g.DCESecurity.Unprotect(pdu, stub, token, headers)
 }
 
