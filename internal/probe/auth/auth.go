@@ -8,6 +8,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
@@ -37,6 +38,7 @@ type Options struct {
 type Identity struct {
 	target string
 	party  party
+	closed atomic.Bool // a logon with overwritten secrets would count as one that failed
 }
 
 // A party has a user's secrets.
@@ -47,26 +49,42 @@ type party interface {
 	forget()
 }
 
+// ParseLevel returns the level that a user calls connect, integrity or privacy.
+func ParseLevel(word string) (dcerpc.AuthLevel, error) {
+	for _, level := range []dcerpc.AuthLevel{dcerpc.LevelConnect, dcerpc.LevelIntegrity, dcerpc.LevelPrivacy} {
+		if level.String() == word {
+			return level, nil
+		}
+	}
+	return 0, noLevel(word)
+}
+
+func noLevel(word string) error {
+	return fmt.Errorf("there is no authentication at the level %q: connect, integrity or privacy", word)
+}
+
 // New reads the password or the tickets. The caller closes the identity. Errors do not tell
 // the password.
 func New(o Options) (*Identity, error) {
-	switch o.Level {
-	case 0:
+	if o.Level == 0 {
 		o.Level = dcerpc.LevelPrivacy
-	case dcerpc.LevelConnect, dcerpc.LevelIntegrity, dcerpc.LevelPrivacy:
-	default:
-		return nil, fmt.Errorf("authentication at the level %s is not offered: connect, integrity or privacy", o.Level)
 	}
-	c, err := newParty(o)
+	if _, err := ParseLevel(o.Level.String()); err != nil {
+		return nil, err
+	}
+	p, err := newParty(o)
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{o.Target, c}, nil
+	return &Identity{target: o.Target, party: p}, nil
 }
 
 // Close overwrites the secrets as far as Go lets it: what was derived from them for a connection
-// goes when that is collected. No connection begins after it.
-func (i *Identity) Close() { i.party.forget() }
+// goes when that is collected. It is called when no connection begins any more.
+func (i *Identity) Close() {
+	i.closed.Store(true)
+	i.party.forget()
+}
 
 // At returns what tells the servers of a host who asks. The name is the host's as clients know
 // it; if it is empty, its address stands for it.
@@ -80,6 +98,9 @@ type server struct {
 
 // Begin implements [probe.DCEAuth].
 func (s server) Begin(to endpoint.Endpoint) (probe.DCESecurity, error) {
+	if s.closed.Load() {
+		return nil, errors.New("who asks is forgotten already")
+	}
 	target := s.target
 	switch {
 	case target != "":

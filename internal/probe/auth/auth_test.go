@@ -77,6 +77,9 @@ func TestForgotten(t *testing.T) {
 		if strings.Trim(string(hash), "\x00") != "" {
 			t.Error("the hash is there after Close")
 		}
+		if s, err := i.At("").Begin(endpoint.Endpoint{}); err == nil {
+			t.Errorf("Begin after Close = %v", s)
+		}
 	}
 }
 
@@ -102,7 +105,7 @@ func TestTarget(t *testing.T) {
 		{"", "", endpoint.Endpoint{ProtSeq: epm.LRPC, Path: "/run/epmapper.sock"}, "host/localhost"},
 	} {
 		r := &recorder{}
-		i := &Identity{tt.target, r}
+		i := &Identity{target: tt.target, party: r}
 		if _, err := i.At(tt.name).Begin(tt.to); err != nil || r.target != tt.want {
 			t.Errorf("At(%q) of %q: %q, %v, want %q", tt.name, tt.target, r.target, err, tt.want)
 		}
@@ -125,5 +128,37 @@ func TestGuarded(t *testing.T) {
 	}
 	if err := g.Unprotect(nil, nil, []byte("secret"), true); err == nil || err.Error() != want {
 		t.Errorf("Unprotect = %v", err)
+	}
+}
+
+func TestParseLevel(t *testing.T) {
+	for word, want := range map[string]dcerpc.AuthLevel{"connect": dcerpc.LevelConnect, "integrity": dcerpc.LevelIntegrity, "privacy": dcerpc.LevelPrivacy} {
+		if got, err := ParseLevel(word); got != want || err != nil {
+			t.Errorf("ParseLevel(%q) = %s, %v", word, got, err)
+		}
+	}
+	for _, word := range []string{"", "none", "call", "packet", "Privacy", "6"} {
+		if got, err := ParseLevel(word); err == nil || got != 0 {
+			t.Errorf("ParseLevel(%q) = %s", word, got)
+		}
+	}
+}
+
+func TestCachePath(t *testing.T) {
+	for _, tt := range []struct{ name, path, err string }{
+		{"/tmp/krb5cc_0", "/tmp/krb5cc_0", ""},
+		{"FILE:/tmp/krb5cc_0", "/tmp/krb5cc_0", ""},
+		{"relative", "relative", ""},
+		{`C:\Users\skipper\cache`, `C:\Users\skipper\cache`, ""},
+		{"a:b", "a:b", ""},
+		{"", "", "no credential cache is named"},
+		{"KCM:", "", "KCM"},
+		{"DIR:/tmp/caches", "", "DIR"},
+		{"KEYRING:persistent:0", "", "KEYRING"},
+	} {
+		path, err := cachePath(tt.name)
+		if path != tt.path || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("cachePath(%q) = %q, %v, want %q", tt.name, path, err, tt.path)
+		}
 	}
 }

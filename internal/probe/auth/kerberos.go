@@ -72,7 +72,7 @@ func cachePath(name string) (string, error) {
 	kind, path, ok := strings.Cut(name, ":")
 	switch {
 	case name == "":
-		return "", errors.New("Kerberos needs the file of a credential cache: run kinit, and say with KRB5CCNAME where it is")
+		return "", errors.New("no credential cache is named: Kerberos needs the file that kinit writes, where KRB5CCNAME says")
 	case ok && kind == "FILE":
 		return path, nil
 	case ok && len(kind) > 1 && kind == strings.ToUpper(kind) && !strings.ContainsAny(kind, `/\`): // a letter is a drive
