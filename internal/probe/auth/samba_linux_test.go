@@ -3,6 +3,8 @@
 package auth
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,6 +45,9 @@ var (
 const samrConnect2 = 57
 
 var samrConnect2Stub = []byte{0, 0, 0, 0, 0x20, 0, 0, 0}
+
+// samrBytes is samr's UUID as it stands in a tower.
+var samrBytes = []byte{0x78, 0x57, 0x34, 0x12, 0x34, 0x12, 0xcd, 0xab, 0xef, 0x00, 0x01, 0x23, 0x45, 0x67, 0x89, 0xac}
 
 const handleSize = 20 // bytes of a context handle
 
@@ -255,6 +260,7 @@ func TestSambaNTLM(t *testing.T) {
 		})
 	}
 	checkLog(t, `\[games] [S-1-5-`)
+	checkWire(t, host, Options{User: "games", Password: is(secret)})
 	for _, o := range []Options{{User: "games", Password: is(wrong)}, {User: "nobody-of-that-name", Password: is(secret)}} {
 		checkAnswers(t, o.User, host, o, map[dcerpc.AuthLevel]answer{
 			dcerpc.LevelConnect:   works, // it goes on as with somebody anonymous
@@ -307,6 +313,7 @@ func TestSambaDomain(t *testing.T) {
 	tickets.User = "skipper@harbour.example"
 	checkAnswers(t, "Kerberos as "+tickets.User, host, tickets, good)
 
+	checkWire(t, host, tickets)
 	checkTogether(t, host, identity(t, tickets))
 	checkTickets(t, host, tickets)
 }
@@ -330,6 +337,48 @@ func TestSambaDomainStubs(t *testing.T) {
 	checkAnswers(t, "Kerberos", host, kinit(t, config), map[dcerpc.AuthLevel]answer{
 		dcerpc.LevelIntegrity: works, dcerpc.LevelPrivacy: works,
 	})
+}
+
+// A wire is a connection that remembers what came, and forges answers if it is told to.
+type wire struct {
+	net.Conn
+	forge bool
+	came  []byte
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.forge && n > dcerpc.HeaderSize+16 && dcerpc.PType(b[2]) == dcerpc.PTypeResponse {
+		b[dcerpc.HeaderSize+12] ^= 1 // of the stub
+	}
+	w.came = append(w.came, b[:n]...)
+	return n, err
+}
+
+// checkWire holds that integrity and privacy are what they say.
+func checkWire(t *testing.T, host netip.Addr, o Options) {
+	t.Helper()
+	for _, o.Level = range []dcerpc.AuthLevel{dcerpc.LevelIntegrity, dcerpc.LevelPrivacy} {
+		for _, forge := range []bool{false, true} {
+			w := &wire{forge: forge}
+			p := &probe.Prober{Dial: func(ctx context.Context, network, address string) (_ net.Conn, err error) {
+				w.Conn, err = new(net.Dialer).DialContext(ctx, network, address)
+				return w, err
+			}}
+			r := p.DCE(t.Context(), host, probe.DCEOptions{Auth: identity(t, o).At("dc1")})
+			want := "listening"
+			if forge {
+				want = "wrong: the answer is not understood: its signature is not right"
+			}
+			if got := words(r.State, r.Why); got != want {
+				t.Errorf("%s, forged %t: %s", o.Level, forge, got)
+			}
+			readable := bytes.Contains(w.came, samrBytes)
+			if !forge && readable != (o.Level == dcerpc.LevelIntegrity) {
+				t.Errorf("%s: rows can be read on the wire: %t", o.Level, readable)
+			}
+		}
+	}
 }
 
 // checkTogether has connections begin at the same time.
