@@ -27,6 +27,7 @@ const (
 	warmUp           = 50 * time.Millisecond
 	registerPatience = 2 * time.Minute // 100,000 rows or grants take quaymaster ten seconds on an idle machine
 	jobPatience      = max(window, idleWindow) + time.Minute
+	askJobPatience   = 2*askPatience + time.Minute
 )
 
 // A brief is what an agent is to start.
@@ -37,6 +38,8 @@ type brief struct {
 	Rows    int    // to register
 	Grants  int    // to hold; 0: no ports are given out
 	Restart bool   // it is started again and again: another one's memory is looked at
+	Asked   bool   // clients of another namespace ask it
+	Tried   bool   // and try its rows
 }
 
 // contents says what the server has beside it, for people.
@@ -59,6 +62,12 @@ func (m measurement) brief(server, path string) brief {
 	b := brief{Server: server, Dialect: dialectOf(m.kind), Path: path, Rows: m.rows}
 	if ofGrants(m.kind) {
 		b.Rows, b.Grants, b.Restart = 0, m.rows, m.kind == kindRestart
+	}
+	if ofAsking(m.kind) { // the server is quaymaster, whoever asks
+		b.Server, b.Rows, b.Asked = serverQuaymaster, askedRows, true
+		if b.Tried = m.kind == kindAskTry; b.Tried {
+			b.Rows = m.rows
+		}
 	}
 	return b
 }
@@ -105,10 +114,8 @@ func settle(b brief) (*server, error) {
 	if err := furnish(); err != nil {
 		return nil, err
 	}
-	if b.Server != serverSamba { // which listens itself
-		if err := listenForRows(); err != nil {
-			return nil, err
-		}
+	if err := prepare(b); err != nil {
+		return nil, err
 	}
 	s, err := startServer(b)
 	if err == nil {
@@ -122,10 +129,29 @@ func settle(b brief) (*server, error) {
 	return s, nil
 }
 
+// prepare has all there that the server's rows stand for, and those who ask.
+func prepare(b brief) error {
+	if b.Asked {
+		if err := separateClients(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.Tried:
+		return answerTried(b.Rows)
+	case b.Server == serverSamba: // it listens itself
+		return nil
+	}
+	return listenForRows()
+}
+
 // work does a job twice, the first time briefly and only to warm up.
 func work(b brief, j job, s *server) (t *tally, err error) {
 	if j.Kind == kindRestart {
 		return restart(b, s)
+	}
+	if ofAsking(j.Kind) {
+		return ask(b, j)
 	}
 	for _, window := range [...]time.Duration{warmUp, j.Window} {
 		l, err := newLoad(j, b.Server)
@@ -184,7 +210,11 @@ func startAgent(ctx context.Context, b brief) (*agent, error) {
 
 // do has a job done.
 func (a *agent) do(j job) (*tally, error) {
-	r, err := a.ask(j, jobPatience)
+	patience := jobPatience
+	if ofAsking(j.Kind) {
+		patience = askJobPatience
+	}
+	r, err := a.ask(j, patience)
 	return r.Tally, err
 }
 

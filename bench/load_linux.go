@@ -37,6 +37,7 @@ type tally struct {
 	Idle    bool          // nothing was asked
 	Restart time.Duration // until the server answered again; 0: it was not started again
 	Memory  memory        // of the server afterwards; zero where nobody looked
+	Asking  *asking       `json:",omitempty"` // nil: this was no program that asks
 }
 
 // time takes what requests lasted.
@@ -87,11 +88,29 @@ func (t *tally) idleCPU() float64 {
 	return 100 * t.ServerCPU.Seconds() / t.Elapsed.Seconds()
 }
 
+// asking is the zero value of what does not ask.
+func (t *tally) asking() asking {
+	if t.Asking == nil {
+		return asking{}
+	}
+	return *t.Asking
+}
+
+// asked is how long it took to ask, in milliseconds.
+func (t *tally) asked() float64 {
+	if t.Asking == nil {
+		return 0
+	}
+	return millis(t.Elapsed)
+}
+
 // String tells what matters of it while others are still to come.
 func (t *tally) String() string {
 	switch {
 	case t.Idle:
 		return fmt.Sprintf("%9s %% of a core", threeDigits(t.idleCPU()))
+	case t.Asking != nil:
+		return fmt.Sprintf("%9s ms", threeDigits(t.asked()))
 	case t.Restart != 0:
 		return fmt.Sprintf("%9s ms", threeDigits(millis(t.Restart)))
 	}
@@ -102,9 +121,6 @@ func (t *tally) String() string {
 	}
 	return text
 }
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // A clock tells the processor time that each process of a server has spent.
 type clock func() (map[int]time.Duration, error)

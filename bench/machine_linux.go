@@ -18,9 +18,11 @@ func writeMachine(w io.Writer, ms []measurement) {
 	fmt.Fprintf(w, "- kernel: Linux %s\n", kernelRelease())
 	fmt.Fprintf(w, "- processor: %s, %d cores\n", processorModel(), runtime.NumCPU())
 	fmt.Fprintf(w, "- Go: %s\n", strings.TrimPrefix(runtime.Version(), "go"))
-	for _, server := range []string{serverRPCBind, serverSamba} {
-		if takesPart(ms, server) {
-			fmt.Fprintf(w, "- %s: %s\n", titles[server], packageVersion(server))
+	shown := make(map[string]bool)
+	for _, server := range []string{serverRPCBind, serverSamba, serverNmap, serverNmapVersions} {
+		if name := packageOf(server); takesPart(ms, server) && !shown[name] {
+			shown[name] = true
+			fmt.Fprintf(w, "- %s: %s\n", titles[server], packageVersion(name))
 		}
 	}
 }
@@ -46,6 +48,14 @@ func processorModel() string {
 		}
 	}
 	return "unknown" // not every architecture names it
+}
+
+// packageOf returns the package that a server other than ours comes in.
+func packageOf(server string) string {
+	if server == serverNmapVersions {
+		return serverNmap
+	}
+	return server
 }
 
 // packageVersion asks the package manager: rpcbind itself does not tell.

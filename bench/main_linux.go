@@ -87,15 +87,17 @@ func run(ctx context.Context) error {
 
 	b := bench{agents: make(map[brief]*agent)}
 	defer b.stop()
-	for server, path := range map[string]string{serverRPCBind: "rpcbind", serverSamba: sambaServer} {
+	for server, path := range map[string]string{
+		serverRPCBind: "rpcbind", serverSamba: sambaServer, serverNmap: "nmap", serverNmapVersions: "nmap",
+	} {
 		if !takesPart(chosen, server) {
 			continue
 		}
 		if _, err := exec.LookPath(path); err != nil {
-			return fmt.Errorf("%w; install the package %s, or do without: -servers quaymaster,echo", err, server)
+			return fmt.Errorf("%w; install the package %s, or do without: -servers quaymaster,echo", err, packageOf(server))
 		}
 	}
-	if takesPart(chosen, serverQuaymaster) {
+	if takesPart(chosen, serverQuaymaster) || slices.ContainsFunc(chosen, func(m measurement) bool { return ofAsking(m.kind) }) {
 		dir, err := os.MkdirTemp("", "quaymaster-bench-")
 		if err != nil {
 			return err
@@ -161,6 +163,9 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 				tallies[i] = make(map[string][]*tally)
 			}
 			for _, server := range m.servers {
+				if round > 0 && onlyOnce(server) {
+					continue
+				}
 				t, err := b.once(ctx, m, server)
 				if ctx.Err() != nil {
 					return nil, errors.New("interrupted")
@@ -191,14 +196,14 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 func (b *bench) once(ctx context.Context, m measurement, server string) (*tally, error) {
 	key := m.brief(server, b.quaymaster)
 	if b.agents[key] == nil {
-		progress("starting %s with %s", server, key.contents())
+		progress("starting %s with %s", key.Server, key.contents())
 		a, err := startAgent(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		b.agents[key] = a
 	}
-	return b.agents[key].do(m.job())
+	return b.agents[key].do(m.job(server))
 }
 
 func summarize(ts []*tally) summary {
@@ -222,6 +227,11 @@ func summarize(ts []*tally) summary {
 		memory:       over(func(t *tally) float64 { return mebibytes(t.Memory.Resident) }),
 		anonymous:    over(func(t *tally) float64 { return mebibytes(t.Memory.Anonymous) }),
 		journal:      over(func(t *tally) float64 { return mebibytes(t.Memory.Journal) }),
+		asked:        over((*tally).asked),
+		askCPU:       over(func(t *tally) float64 { return millis(t.asking().CPU) }),
+		askMemory:    over(func(t *tally) float64 { return mebibytes(t.asking().Memory) }),
+		conns:        over(func(t *tally) float64 { return float64(t.asking().Conns) }),
+		hostConns:    over(func(t *tally) float64 { return float64(t.asking().HostConns) }),
 	}
 }
 

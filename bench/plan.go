@@ -16,7 +16,16 @@ const (
 	serverEcho       = "echo"
 )
 
-var allServers = []string{serverRPCBind, serverSamba, serverQuaymaster, serverEcho}
+// Programs that ask hosts, beside quaymaster.
+const (
+	serverNmap         = "nmap"
+	serverNmapVersions = "nmap-sV" // with -sV, which finds out what listens
+)
+
+var allServers = []string{serverRPCBind, serverSamba, serverQuaymaster, serverEcho, serverNmap, serverNmapVersions}
+
+// askers are the programs that ask, in the order of the table.
+var askers = []string{serverNmapVersions, serverNmap, serverQuaymaster}
 
 // peerOf returns the server that quaymaster is compared with.
 func peerOf(d endpoint.Dialect) string {
@@ -36,6 +45,7 @@ func serversOf(d endpoint.Dialect) []string {
 // JSON.
 type job struct {
 	Kind   string
+	Asker  string // the program that asks; only of the kinds of [ofAsking]
 	Rows   int
 	Window time.Duration
 }
@@ -60,6 +70,11 @@ const (
 	kindMap64   = "map 64"   // 64
 	kindBindMap = "bind+map" // 64 clients, a connection per call
 	kindLookup  = "lookup"   // 8 lasting connections
+
+	// Of asking hosts; rows are what is asked.
+	kindAskTry      = "ask --try"    // one host, endpoints that are tried
+	kindAskHosts    = "ask --hosts"  // hosts, their port mappers
+	kindAskFiltered = "ask filtered" // one host, ports that drop everything
 )
 
 // dialectOf returns the dialect in which a kind of load asks.
@@ -74,6 +89,11 @@ func dialectOf(kind string) endpoint.Dialect {
 // ofGrants tells whether a kind of load is about ports that are given out.
 func ofGrants(kind string) bool { return kind == kindGrants || kind == kindRestart }
 
+// ofAsking tells whether a kind of load is a program that asks hosts, once.
+func ofAsking(kind string) bool {
+	return kind == kindAskTry || kind == kindAskHosts || kind == kindAskFiltered
+}
+
 // A measurement is one line of the table: a job for each of several servers.
 type measurement struct {
 	name    string // as the table prints it
@@ -82,8 +102,11 @@ type measurement struct {
 	servers []string
 }
 
-func (m measurement) job() job {
+func (m measurement) job(server string) job {
 	j := job{Kind: m.kind, Rows: m.rows, Window: window}
+	if ofAsking(m.kind) {
+		j.Asker = server
+	}
 	if m.kind == kindIdle {
 		j.Window = idleWindow
 	}
@@ -96,6 +119,10 @@ const window = time.Second
 
 // idleWindow has several of the checks that quaymaster does once a second.
 const idleWindow = 3 * time.Second
+
+// onlyOnce tells whether a server is measured in the first round only: nmap -sV takes
+// minutes.
+func onlyOnce(server string) bool { return server == serverNmapVersions }
 
 // plan returns all measurements. What is compared by a few percent is measured
 // saturated: there the processor time of a request depends least on how the
@@ -128,6 +155,9 @@ func plan() []measurement {
 		{"grant + release pairs, 8 connections, 100,000 held", kindGrants, 100_000, ours},
 		{"restart after kill -9, 10 held", kindRestart, 10, ours},
 		{"restart after kill -9, 100,000 held", kindRestart, 100_000, ours},
+		{"ask --hosts, port mappers of 1,000 hosts", kindAskHosts, 1_000, askers},
+		{"ask --try, a host with 200 endpoints", kindAskTry, 200, ours},
+		{"ask, a host that drops everything, 300 ports", kindAskFiltered, 300, ours},
 	}
 }
 

@@ -25,6 +25,8 @@ func register(b brief, deadline time.Time) error {
 	switch {
 	case b.Server == serverEcho, b.Server == serverSamba:
 		return nil
+	case b.Tried:
+		return addTried(b.Rows, deadline)
 	case b.Dialect == endpoint.DCE:
 		return add(b.Rows, deadline)
 	case b.Grants > 0:

@@ -22,6 +22,9 @@ func spreadOf(values []float64) spread {
 	}
 }
 
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
 func (s spread) measured() bool { return s.high > 0 }
 
 // A histogram counts durations in buckets of one microsecond; the last one

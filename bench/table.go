@@ -26,6 +26,13 @@ type summary struct {
 	memory    spread // without the journal
 	anonymous spread // of that
 	journal   spread
+
+	// Of a program that asks, once.
+	asked     spread // milliseconds
+	askCPU    spread // of these on a processor
+	askMemory spread // at most
+	conns     spread // connections at a time, at most
+	hostConns spread // of these to one host
 }
 
 // A result is a measurement that was done.
@@ -41,7 +48,7 @@ func writeTables(w io.Writer, results []result) {
 		return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return !of(r.kind) })
 	}
 	for _, d := range []endpoint.Dialect{endpoint.ONC, endpoint.DCE} {
-		if rs := some(func(kind string) bool { return !ofGrants(kind) && dialectOf(kind) == d }); len(rs) > 0 {
+		if rs := some(func(kind string) bool { return !ofGrants(kind) && !ofAsking(kind) && dialectOf(kind) == d }); len(rs) > 0 {
 			writeTable(w, serversOf(d), rs)
 			fmt.Fprintln(w)
 		}
@@ -51,11 +58,17 @@ func writeTables(w io.Writer, results []result) {
 		writeOwnTable(w, rs)
 		fmt.Fprintln(w)
 	}
+	if rs := some(ofAsking); len(rs) > 0 {
+		fmt.Fprint(w, "Asking hosts over a veth, with nmap beside it where nmap can do the same:\n\n")
+		writeAskTable(w, rs)
+		fmt.Fprintln(w)
+	}
 }
 
 // titles are the servers' names in the table.
 var titles = map[string]string{
 	serverRPCBind: "rpcbind", serverSamba: "Samba", serverQuaymaster: "quaymaster", serverEcho: "Go echo",
+	serverNmap: "nmap", serverNmapVersions: "nmap -sV",
 }
 
 // writeTable writes results as one Markdown table: servers side by side, a
@@ -105,6 +118,33 @@ func writeOwnTable(w io.Writer, results []result) {
 	writeAligned(w, rows)
 }
 
+// writeAskTable writes results of programs that ask.
+func writeAskTable(w io.Writer, results []result) {
+	head, align := []string{"measurement", "figure"}, []string{"---", "---"}
+	for _, server := range askers {
+		head, align = append(head, titles[server]), append(align, "--:")
+	}
+	rows := [][]string{append(head, "to nmap"), append(align, "--:")}
+	for _, r := range results {
+		name := r.name
+		for _, f := range askFigures {
+			ours := f.of(r.summaries[serverQuaymaster])
+			cells := []string{name, f.name}
+			shown := false
+			for _, server := range askers {
+				s := f.of(r.summaries[server])
+				cells = append(cells, f.cell(s))
+				shown = shown || s.measured()
+			}
+			if shown {
+				rows = append(rows, append(cells, ratioCell(ours, f.of(r.summaries[serverNmap]))))
+				name = ""
+			}
+		}
+	}
+	writeAligned(w, rows)
+}
+
 // A figure is a line of a measurement in the table.
 type figure struct {
 	name   string
@@ -131,6 +171,15 @@ var figures = []figure{
 	{"memory, MiB", func(s summary) spread { return s.memory }, threeDigits},
 	{"of it anonymous, MiB", func(s summary) spread { return s.anonymous }, threeDigits},
 	{"and pages of the journal, MiB", func(s summary) spread { return s.journal }, threeDigits},
+}
+
+// askFigures are of programs that ask, once.
+var askFigures = []figure{
+	{"time, ms", func(s summary) spread { return s.asked }, threeDigits},
+	{"processor time, ms", func(s summary) spread { return s.askCPU }, threeDigits},
+	{"memory at most, MiB", func(s summary) spread { return s.askMemory }, threeDigits},
+	{"connections at a time, at most", func(s summary) spread { return s.conns }, whole},
+	{"of these to one host", func(s summary) spread { return s.hostConns }, whole},
 }
 
 // cell prints the median, and the extremes where they print differently.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/quaymaster/quaymaster/internal/probe"
 )
 
 // A target is a promise of the project about quaymaster's speed.
@@ -109,6 +111,34 @@ var targets = []target{
 		}},
 	{text: "grant + release from 10 to 100,000 held: server CPU within 20 %", limit: 20, atMost: true, decimals: 1, unit: " %",
 		figure: flatness(kindGrants, 10, 100_000)},
+	{text: "ask --hosts, 1,000 hosts: at least 20 × as fast as nmap -sV --script rpcinfo", limit: 20, decimals: 0, unit: "×",
+		figure: func(m measured) (float64, bool) {
+			return ratio(m.summary(serverNmapVersions, kindAskHosts, 1_000).asked.median, m.summary(serverQuaymaster, kindAskHosts, 1_000).asked.median)
+		}},
+	{text: "ask --hosts, 1,000 hosts: memory at most 64 MiB", limit: 64, atMost: true, decimals: 1, unit: " MiB",
+		figure: highest(kindAskHosts, 1_000, func(s summary) spread { return s.askMemory })},
+	{text: "ask --hosts, 1,000 hosts: at most 256 connections at a time", limit: 256, atMost: true,
+		figure: highest(kindAskHosts, 1_000, func(s summary) spread { return s.conns })},
+	{text: "ask --try, 200 endpoints: at most 4 connections at a time to the host", limit: 4, atMost: true,
+		figure: highest(kindAskTry, 200, func(s summary) spread { return s.hostConns })},
+	{text: "ask --try, 200 endpoints: at most 500 ms", limit: 500, atMost: true, decimals: 1, unit: " ms",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindAskTry, 200).asked
+			return v.median, v.measured()
+		}},
+	{text: "ask, 300 ports that drop everything: at most 1.3 × the time-out", limit: 1.3, atMost: true, decimals: 2, unit: "×",
+		figure: func(m measured) (float64, bool) {
+			v := m.summary(serverQuaymaster, kindAskFiltered, 300).asked
+			return v.median / millis(probe.DefaultTimeout), v.measured()
+		}},
+}
+
+// highest returns the most that a figure of quaymaster's was in any round.
+func highest(kind string, rows int, of func(summary) spread) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		v := of(m.summary(serverQuaymaster, kind, rows))
+		return v.high, v.measured()
+	}
 }
 
 // flatness returns by how many per cent the dearest of the sizes exceeds the

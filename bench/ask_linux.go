@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Where the asker's list and its answer are, in the namespace's own /run.
+const (
+	hostsFile  = "/run/hosts-of-bench"
+	answerFile = "/run/answer-of-bench"
+)
+
+const (
+	// askPatience bounds a question. nmap -sV takes four minutes for 1,000 hosts.
+	askPatience = 10 * time.Minute
+	// sampleEvery is how often the asker's connections are counted.
+	sampleEvery = time.Millisecond
+)
+
+// askCommand prepares the question of a job, in the namespace of the clients.
+func askCommand(quaymaster string, j job) (*exec.Cmd, error) {
+	var args []string
+	switch {
+	case j.Kind == kindAskTry:
+		args = []string{quaymaster, "ask", farHost(0).String(), "--try", "-o", "json"}
+	case j.Kind == kindAskFiltered:
+		args = []string{quaymaster, "ask", filteredHosts.Addr().Next().String(), fmt.Sprintf("tcp/1-%d", j.Rows), "-o", "json"}
+	case j.Kind != kindAskHosts:
+		return nil, fmt.Errorf("unknown question %q", j.Kind)
+	case j.Asker == serverQuaymaster:
+		args = []string{quaymaster, "ask", "--hosts", hostsFile, "--onc", "-o", "json"}
+	case j.Asker == serverNmap, j.Asker == serverNmapVersions:
+		args = []string{"nmap", "-n", "-Pn", "-T4", "--max-hostgroup", "1000", "-sT", "-p111", "--script", "rpcinfo", "-iL", hostsFile}
+		if j.Asker == serverNmapVersions {
+			args = append(args, "-sV")
+		}
+	default:
+		return nil, fmt.Errorf("unknown program %q", j.Asker)
+	}
+	var list strings.Builder
+	for i := range j.Rows {
+		fmt.Fprintln(&list, farHost(i))
+	}
+	return amongClients(args), os.WriteFile(hostsFile, []byte(list.String()), 0o644)
+}
+
+// ask asks twice: while the connections are counted, which costs time, and to take the
+// time. What takes long is asked only once, and its connections are not counted.
+func ask(b brief, j job) (*tally, error) {
+	var counted asking
+	if j.Asker == serverQuaymaster && j.Kind != kindAskFiltered {
+		t, err := askOnce(b, j, true)
+		if err != nil {
+			return nil, err
+		}
+		counted = *t.Asking
+	}
+	t, err := askOnce(b, j, false)
+	if err == nil {
+		t.Asking.Conns, t.Asking.HostConns = counted.Conns, counted.HostConns
+	}
+	return t, err
+}
+
+func askOnce(b brief, j job, count bool) (*tally, error) {
+	cmd, err := askCommand(b.Path, j)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := os.Create(answerFile)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	var said tail
+	cmd.Stdout, cmd.Stderr = answer, &said
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer time.AfterFunc(askPatience, func() { cmd.Process.Kill() }).Stop()
+	var most asking
+	if count {
+		done := make(chan struct{})
+		counted := make(chan asking)
+		go func() { counted <- countConnections(cmd.Process.Pid, done) }()
+		err = cmd.Wait()
+		close(done)
+		most = <-counted
+	} else {
+		err = cmd.Wait()
+	}
+	t := &tally{Elapsed: time.Since(start), Asking: &most}
+	var exit *exec.ExitError
+	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == wantedStatus(j.Kind)) {
+		return nil, fmt.Errorf("%s: %w%s", strings.Join(cmd.Args, " "), err, said.quote())
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	most.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	most.Memory = int64(usage.Maxrss) << 10
+	if _, err := answer.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	if j.Asker == serverQuaymaster {
+		t.Requests, err = checkAsked(answer, j.Kind, j.Rows)
+	} else {
+		var text bytes.Buffer
+		if _, err := text.ReadFrom(answer); err != nil {
+			return nil, err
+		}
+		t.Requests, err = checkScanned(text.Bytes())
+	}
+	if want := hostsOf(j); err == nil && t.Requests != want {
+		err = fmt.Errorf("%d hosts answered, want %d", t.Requests, want)
+	}
+	return t, err
+}
+
+// wantedStatus is the exit status of a question, if it is not 0: filtered ports are a finding.
+func wantedStatus(kind string) int {
+	if kind == kindAskFiltered {
+		return 3
+	}
+	return 0
+}
+
+func hostsOf(j job) int {
+	if j.Kind == kindAskHosts {
+		return j.Rows
+	}
+	return 1
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The namespace of the clients that ask, and the addresses of the cable to it.
+const (
+	clientsName = "clients-of-bench"
+	nearAddress = "10.110.0.2" // theirs
+	farAddress  = "10.110.0.1" // the server's
+)
+
+// separateClients puts clients into a network namespace of their own, so that they ask as
+// another host does: what is on the same host is asked over its local socket. The server
+// has all addresses of farHosts; what goes to filteredHosts is dropped there, since a host
+// is no router.
+func separateClients() error {
+	for _, command := range []string{
+		"netns add " + clientsName,
+		"link add far type veth peer name near netns " + clientsName,
+		"address add " + farAddress + "/24 dev far",
+		"link set far up",
+		"route add local " + farHosts.String() + " dev lo",
+		"-n " + clientsName + " address add " + nearAddress + "/24 dev near",
+		"-n " + clientsName + " link set near up",
+		"-n " + clientsName + " link set lo up",
+		"-n " + clientsName + " route add " + farHosts.String() + " via " + farAddress,
+		"-n " + clientsName + " route add " + filteredHosts.String() + " via " + farAddress,
+	} {
+		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", command, err, strings.TrimSpace(string(out)))
+		}
+	}
+	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0)
+}
+
+// amongClients prepares a command that runs in the clients' namespace.
+func amongClients(args []string) *exec.Cmd {
+	return exec.Command("ip", append([]string{"netns", "exec", clientsName}, args...)...)
+}
+
+// countConnections looks at the sockets in a process's network namespace until done is
+// closed, and returns the most connections at a time to hosts that are asked.
+func countConnections(pid int, done <-chan struct{}) asking {
+	var most asking
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return most
+		case <-tick.C:
+		}
+		all, hosts := 0, map[netip.Addr]int{}
+		for _, table := range []string{"tcp", "udp"} {
+			f, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+			if err != nil {
+				continue // it has ended
+			}
+			for lines := bufio.NewScanner(f); lines.Scan(); {
+				if host, ok := connectedTo(lines.Text()); ok {
+					all++
+					hosts[host]++
+					most.HostConns = max(most.HostConns, hosts[host])
+				}
+			}
+			f.Close()
+		}
+		most.Conns = max(most.Conns, all)
+	}
+}
+
+// connectedTo returns the remote address of a line of /proc/net/tcp or udp (proc_net_tcp(5))
+// that is a socket which some process has open and that leads to a host that is asked.
+func connectedTo(line string) (host netip.Addr, ok bool) {
+	const remoteField, inodeField = 2, 9
+	fields := strings.Fields(line)
+	if len(fields) <= inodeField || fields[inodeField] == "0" { // closed, the kernel alone still has it
+		return netip.Addr{}, false
+	}
+	remote, _, _ := strings.Cut(fields[remoteField], ":")
+	number, err := strconv.ParseUint(remote, 16, 32)
+	if err != nil { // the first line has titles
+		return netip.Addr{}, false
+	}
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], uint32(number)) // printed as a number of this machine
+	host = netip.AddrFrom4(b)
+	return host, farHosts.Contains(host)
+}
