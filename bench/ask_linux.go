@@ -89,15 +89,9 @@ func askOnce(b brief, j job, count bool) (*tally, error) {
 	defer time.AfterFunc(askPatience, func() { cmd.Process.Kill() }).Stop()
 	var most asking
 	if count {
-		done := make(chan struct{})
-		counted := make(chan asking)
-		go func() { counted <- countConnections(cmd.Process.Pid, done) }()
-		err = cmd.Wait()
-		close(done)
-		most = <-counted
-	} else {
-		err = cmd.Wait()
+		most = countConnections(cmd.Process.Pid)
 	}
+	err = cmd.Wait()
 	t := &tally{Elapsed: time.Since(start), Asking: &most}
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == wantedStatus(j.Kind)) {

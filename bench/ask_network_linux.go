@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The namespace of the clients that ask, and the addresses of the cable to it.
@@ -48,52 +50,75 @@ func amongClients(args []string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", clientsName}, args...)...)
 }
 
-// countConnections looks at the sockets in a process's network namespace until done is
-// closed, and returns the most connections at a time to hosts that are asked.
-func countConnections(pid int, done <-chan struct{}) asking {
+// countConnections stops a child of this process again and again until that ends, and returns the most
+// connections that it had open at a time to hosts that are asked. Were it not stopped, those that it
+// closes and those that it opens while the table is read would both be counted.
+func countConnections(pid int) asking {
 	var most asking
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {
-		select {
-		case <-done:
+		<-tick.C
+		if !stopped(pid) {
 			return most
-		case <-tick.C:
 		}
 		all, hosts := 0, map[netip.Addr]int{}
-		for _, table := range []string{"tcp", "udp"} {
-			f, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
-			if err != nil {
-				continue // it has ended
-			}
-			for lines := bufio.NewScanner(f); lines.Scan(); {
-				if host, ok := connectedTo(lines.Text()); ok {
-					all++
-					hosts[host]++
-					most.HostConns = max(most.HostConns, hosts[host])
-				}
-			}
-			f.Close()
+		for _, host := range openConnections(pid) {
+			all++
+			hosts[host]++
+			most.HostConns = max(most.HostConns, hosts[host])
 		}
 		most.Conns = max(most.Conns, all)
+		unix.Kill(pid, unix.SIGCONT)
 	}
 }
 
-// connectedTo returns the remote address of a line of /proc/net/tcp or udp (proc_net_tcp(5))
+// stopped stops a child, all of its threads, unless it has ended. It leaves to others to wait for that.
+func stopped(pid int) bool {
+	var info unix.Siginfo
+	unix.Kill(pid, unix.SIGSTOP)
+	const cldStopped = 5 // sigaction(2)
+	for {
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err == nil && info.Code == cldStopped
+		}
+	}
+}
+
+// openConnections returns, by inode, where the connections and UDP sockets in a process's network namespace lead to.
+func openConnections(pid int) map[string]netip.Addr {
+	found := map[string]netip.Addr{}
+	for _, table := range []string{"tcp", "udp"} {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if inode, host, ok := connectedTo(lines.Text()); ok {
+				found[inode] = host // a table that changes may tell one twice
+			}
+		}
+		f.Close()
+	}
+	return found
+}
+
+// connectedTo returns the inode and the remote address of a line of /proc/net/tcp or udp (proc_net_tcp(5))
 // that is a socket which some process has open and that leads to a host that is asked.
-func connectedTo(line string) (host netip.Addr, ok bool) {
+func connectedTo(line string) (inode string, host netip.Addr, ok bool) {
 	const remoteField, inodeField = 2, 9
 	fields := strings.Fields(line)
 	if len(fields) <= inodeField || fields[inodeField] == "0" { // closed, the kernel alone still has it
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
 	remote, _, _ := strings.Cut(fields[remoteField], ":")
 	number, err := strconv.ParseUint(remote, 16, 32)
 	if err != nil { // the first line has titles
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
 	var b [4]byte
 	binary.NativeEndian.PutUint32(b[:], uint32(number)) // printed as a number of this machine
 	host = netip.AddrFrom4(b)
-	return host, farHosts.Contains(host)
+	return fields[inodeField], host, farHosts.Contains(host)
 }
