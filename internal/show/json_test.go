@@ -49,6 +49,35 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// A list in pieces is what it is as a whole.
+func TestJSONList(t *testing.T) {
+	type element struct {
+		Name  string   `json:"name"`
+		Parts []string `json:"parts"`
+	}
+	for _, list := range [][]element{
+		{}, {{"one", []string{}}}, {{"<one>\n", []string{"\x1b[2J", "b"}}, {"Zürich \u202e", nil}},
+	} {
+		var got, want bytes.Buffer
+		if err := show.JSONList(&got, "of/test/1", "list", list); err != nil {
+			t.Fatal(err)
+		}
+		whole := struct {
+			Schema string    `json:"schema"`
+			List   []element `json:"list"`
+		}{"of/test/1", list}
+		if err := show.JSON(&want, whole); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+			t.Errorf("(-JSON +JSONList)\n%s", diff)
+		}
+	}
+	if err := show.JSONList(brokenPipe{}, "of/test/1", "list", []int{1}); !errors.Is(err, errBrokenPipe) {
+		t.Errorf("JSONList into a broken pipe: %v, want %v", err, errBrokenPipe)
+	}
+}
+
 func TestJSONErrors(t *testing.T) {
 	if err := show.JSON(brokenPipe{}, 1); !errors.Is(err, errBrokenPipe) {
 		t.Errorf("JSON into a broken pipe: %v, want %v", err, errBrokenPipe)
