@@ -226,7 +226,7 @@ func (f *askFlags) print(hosts []*askHost, q *askQuestion) error {
 	if f.output == show.FormatTable {
 		err = f.printHosts(f.stdout(), hosts, q)
 	} else {
-		err = show.Write(f.stdout(), f.output, askDocument{askSchema, hosts}, askRows(hosts))
+		err = writeAnswers(f.stdout(), f.output, hosts)
 	}
 	if err != nil {
 		return err

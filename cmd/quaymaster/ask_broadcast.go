@@ -53,10 +53,7 @@ func (f *askFlags) runBroadcast(ctx context.Context, a *asker, what endpoint.Int
 	if f.output == show.FormatTable {
 		err = f.printAnswers(f.stdout(), hosts, answers)
 	} else {
-		if hosts == nil {
-			hosts = []*askHost{}
-		}
-		err = show.Write(f.stdout(), f.output, askDocument{askSchema, hosts}, askRows(hosts))
+		err = writeAnswers(f.stdout(), f.output, hosts)
 	}
 	switch {
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
+	"github.com/quaymaster/quaymaster/internal/show"
 )
 
 // askSchema names what an askDocument is.
@@ -18,6 +19,17 @@ const askSchema = "quaymaster/ask/1"
 type askDocument struct {
 	Schema string     `json:"schema"`
 	Hosts  []*askHost `json:"hosts"`
+}
+
+// writeAnswers writes what hosts answered in a format for programs.
+func writeAnswers(s show.Screen, format show.Format, hosts []*askHost) error {
+	switch format {
+	case show.FormatJSON:
+		return show.JSONList(s, askSchema, "hosts", hosts)
+	case show.FormatYAML:
+		return show.YAML(s, askDocument{askSchema, append([]*askHost{}, hosts...)}) // a list, also of none
+	}
+	return show.Write(s, format, nil, askRows(hosts))
 }
 
 // An askHost is what one host answered.
