@@ -24,7 +24,7 @@ catalog:
 	$(GO) test -count=1 -run '^TestGenerated$$' ./catalog -update
 	$(GO) test -count=1 ./catalog
 
-# Tables of speed, with rpcbind and Samba beside it: docs/performance.md says how to read it.
+# Tables of speed, with rpcbind, Samba and nmap beside it: docs/performance.md says how to read it.
 bench:
 	.ci/packages
 	$(GO) run ./bench

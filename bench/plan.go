@@ -114,7 +114,7 @@ func (m measurement) job(server string) job {
 }
 
 // window is how long one server is kept busy in one round. With three rounds
-// the whole plan takes under five minutes.
+// the whole plan takes under five minutes, and four more for nmap -sV.
 const window = time.Second
 
 // idleWindow has several of the checks that quaymaster does once a second.
