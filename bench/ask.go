@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -108,8 +107,9 @@ func checkAsked(r io.Reader, kind string, size int) (hosts int, err error) {
 	}
 }
 
-// checkScanned reads what nmap wrote, and returns of how many hosts it has the port mapper's list.
-func checkScanned(text []byte) (hosts int, err error) {
+// checkScanned reads what nmap wrote about hosts, all of which have a port mapper. Of one in a
+// hundred it may lack the list: now and then it gives up on one.
+func checkScanned(text []byte, hosts int) error {
 	open, listed := 0, 0
 	for line := range bytes.Lines(text) {
 		switch words := strings.Fields(string(line)); {
@@ -119,11 +119,8 @@ func checkScanned(text []byte) (hosts int, err error) {
 			listed++
 		}
 	}
-	if open != listed {
-		return 0, fmt.Errorf("nmap found port 111 open on %d hosts and what is registered on %d", open, listed)
+	if atLeast := hosts - hosts/100; open < atLeast || listed < atLeast {
+		return fmt.Errorf("nmap found port 111 open on %d hosts and what is registered on %d, want %d or more of %d", open, listed, atLeast, hosts)
 	}
-	if open == 0 {
-		return 0, errors.New("nmap found no port mapper")
-	}
-	return open, nil
+	return nil
 }

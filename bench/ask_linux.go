@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -105,17 +104,17 @@ func askOnce(b brief, j job, count bool) (*tally, error) {
 	}
 	if j.Asker == serverQuaymaster {
 		t.Requests, err = checkAsked(answer, j.Kind, j.Rows)
-	} else {
-		var text bytes.Buffer
-		if _, err := text.ReadFrom(answer); err != nil {
-			return nil, err
+		if want := hostsOf(j); err == nil && t.Requests != want {
+			err = fmt.Errorf("%d hosts answered, want %d", t.Requests, want)
 		}
-		t.Requests, err = checkScanned(text.Bytes())
+		return t, err
 	}
-	if want := hostsOf(j); err == nil && t.Requests != want {
-		err = fmt.Errorf("%d hosts answered, want %d", t.Requests, want)
+	t.Requests = j.Rows
+	text, err := io.ReadAll(answer)
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	return t, checkScanned(text, j.Rows)
 }
 
 // wantedStatus is the exit status of a question, if it is not 0: filtered ports are a finding.
