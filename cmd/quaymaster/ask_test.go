@@ -295,7 +295,7 @@ func TestAskJSONReadsBack(t *testing.T) {
 	d.Hosts[0].Entries[0].Versions = &askVersions{1, 2}
 	d.Hosts[0].Mappers[0].Problems = []string{}
 	var text bytes.Buffer
-	if err := show.JSON(&text, d); err != nil {
+	if err := writeAnswers(show.Screen{Writer: &text}, show.FormatJSON, d.Hosts); err != nil {
 		t.Fatal(err)
 	}
 	var back askDocument
@@ -304,6 +304,22 @@ func TestAskJSONReadsBack(t *testing.T) {
 	}
 	if diff := cmp.Diff(d, back); diff != "" {
 		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+}
+
+// No host is a list, too.
+func TestAskNobody(t *testing.T) {
+	for format, want := range map[show.Format]string{
+		show.FormatJSON: "{\n  \"schema\": \"quaymaster/ask/1\",\n  \"hosts\": []\n}\n",
+		show.FormatYAML: "schema: quaymaster/ask/1\nhosts: []\n",
+	} {
+		var text bytes.Buffer
+		if err := writeAnswers(show.Screen{Writer: &text}, format, nil); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, text.String()); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", format, diff)
+		}
 	}
 }
 
