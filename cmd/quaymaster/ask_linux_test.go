@@ -49,10 +49,10 @@ func oncLines(h *askHost) []string {
 	return lines
 }
 
-func rpcinfoLines(t *testing.T) []string {
+func rpcinfoLines(t *testing.T, host ...string) []string {
 	t.Helper()
 	var lines []string
-	for line := range strings.Lines(run(t, "rpcinfo").Stdout) {
+	for line := range strings.Lines(run(t, "rpcinfo", host...).Stdout) {
 		f := strings.Fields(line)
 		if f[0] == "program" {
 			continue
@@ -99,20 +99,13 @@ func TestAskFileServer(t *testing.T) {
 		if diff := cmp.Diff(rpcinfoLines(t), oncLines(d.Hosts[0])); diff != "" {
 			t.Errorf("ask tells something else (-rpcinfo +ask):\n%s", diff)
 		}
-		before := filepath.Join(t.TempDir(), "before.json")
 		d = askJSON(t, exitDone, "127.0.0.1", "--onc", "--try")
 		for _, e := range d.Hosts[0].Entries {
 			if e.State != probe.Listening {
 				t.Errorf("%s %s on %s is %s (%s), want that it works", e.Name, e.Version, e.NetID, e.State, e.Why)
 			}
 		}
-		text, err := json.Marshal(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(before, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		before := writeAnswer(t, d)
 		if r := run(t, "quaymaster", "ask", "127.0.0.1", "--onc", "--try", "--compare", before); r.Exit != exitDone || !strings.HasPrefix(r.Stdout, "0 differences to ") {
 			t.Errorf("ask --compare of the same = %+v", r)
 		}
