@@ -32,6 +32,7 @@ var debianPackage = map[string]string{
 	"ip":               "iproute2",
 	"net":              "samba-common-bin",
 	"nft":              "nftables",
+	"smtpd":            "opensmtpd",
 	"sshd":             "openssh-server",
 	"ssh-keygen":       "openssh-client",
 	"ss":               "iproute2",
