@@ -1,14 +1,11 @@
 package show
 
 import (
-	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // A Format is how output is written. It is the value of the flag -o and has the methods
@@ -48,20 +45,6 @@ func (f *Format) Set(name string) error {
 
 // Type returns the words for the value in a help text.
 func (f *Format) Type() string { return strings.Join(formatNames[:], "|") }
-
-// YAML writes v as the YAML that says what [JSON] does.
-func YAML(w io.Writer, v any) error {
-	var text bytes.Buffer
-	if err := JSON(&text, v); err != nil {
-		return err
-	}
-	b, err := yaml.JSONToYAML(text.Bytes())
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b)
-	return err
-}
 
 // CSV writes t with a line of keys, and a record for each row; cells that are empty stay so.
 func (t *Table) CSV(w io.Writer) error {
