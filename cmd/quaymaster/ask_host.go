@@ -19,6 +19,7 @@ const (
 	mostAddresses = 8                      // of a name that are asked
 	mostEntries   = 10 * probe.MaxEntries  // of all hosts that are kept
 	headStart     = 250 * time.Millisecond // of an address before the next one of its name
+	hostPatience  = 50                     // times the timeout, for trying all that a host's mappers tell
 )
 
 // An asker asks hosts one question.
@@ -269,6 +270,8 @@ func (a *asker) try(ctx context.Context, f *findings) {
 	if !a.question.try {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, hostPatience*a.Timeout) // a mapper could tell any number of ports that are filtered
+	defer cancel()
 	var work sync.WaitGroup
 	for _, r := range f.onc {
 		work.Go(func() { a.TryONC(ctx, f.addr, r.Entries, f.options) })

@@ -4,10 +4,10 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -203,7 +203,7 @@ func TestAskFoulMappers(t *testing.T) {
 	}
 }
 
-// TestAskEndlessMappers: lists without an end are cut, said to be, and leave the rest of the answer alone.
+// TestAskEndlessMappers: lists without an end are cut, and said to be.
 func TestAskEndlessMappers(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
@@ -224,26 +224,46 @@ func TestAskEndlessMappers(t *testing.T) {
 		return rows, true
 	})
 	start := time.Now()
-	r := run(t, "quaymaster", "ask", "127.0.0.1", "-o", "json")
-	var d askDocument
-	if err := json.Unmarshal([]byte(r.Stdout), &d); err != nil || len(d.Hosts) != 1 || len(d.Hosts[0].Mappers) != 2 {
-		t.Fatalf("ask -o json: exit status %d, %v, %d bytes, %s", r.Exit, err, len(r.Stdout), r.Stderr)
-	}
-	for _, m := range d.Hosts[0].Mappers {
-		if m.State != probe.Listening || !m.Cut || len(m.Problems) == 0 {
-			t.Errorf("mapper %+v, want that it is cut", m)
+	r := run(t, "quaymaster", "ask", "127.0.0.1", "--try", "--verbose")
+	for _, want := range []string{
+		"; of 200,000 rows 200,000 refused", "; this is not all",
+		fmt.Sprintf("\n  port mapper: it tells more than %d rows", probe.MaxEntries), "\n  endpoint mapper: it tells more than is read",
+	} {
+		if r.Exit != exitFound || !strings.Contains(r.Stdout, want) {
+			t.Errorf("ask ends with exit status %d, %s, and %q; want %q", r.Exit, r.Stderr, r.Stdout[max(0, len(r.Stdout)-1000):], want)
 		}
 	}
-	if n := len(d.Hosts[0].Entries); n == 0 || n > 2*probe.MaxEntries {
-		t.Errorf("%d entries", n)
+	if !isClean(r.Stdout + r.Stderr) {
+		t.Error("what it shows is not clean")
 	}
-	t.Logf("%d entries, %d bytes in %v", len(d.Hosts[0].Entries), len(r.Stdout), time.Since(start))
-	for _, args := range [][]string{nil, {"--try"}} {
-		start = time.Now()
-		r = run(t, "quaymaster", append([]string{"ask", "127.0.0.1"}, args...)...)
-		if !strings.Contains(r.Stdout, "; this is not all") || !isClean(r.Stdout+r.Stderr) {
-			t.Errorf("ask %q: exit status %d, %d bytes, clean %v, %s", args, r.Exit, len(r.Stdout), isClean(r.Stdout+r.Stderr), r.Stderr)
+	t.Logf("%d bytes in %v", len(r.Stdout), time.Since(start))
+}
+
+// TestAskScatteringMapper: a mapper cannot keep us for long with ports that are filtered.
+func TestAskScatteringMapper(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "nft")
+	if r := run(t, "nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 1000-30000 drop"); r.Exit != 0 {
+		t.Fatalf("nft = %+v", r)
+	}
+	const most, timeout = 4000, 150 * time.Millisecond
+	serveEndpointMapper(t, "127.0.0.1:135", func(call int) (rows []epm.Entry, more bool) {
+		for i := range 500 {
+			e := hostileEntry(500*call+i, epm.TCP, "", "")
+			e.Tower.Port = uint16(1000 + 500*call + i)
+			rows = append(rows, e)
 		}
-		t.Logf("ask %q: %d bytes in %v", args, len(r.Stdout), time.Since(start))
+		return rows, 500*(call+1) < most
+	})
+	start := time.Now()
+	r := run(t, "quaymaster", "ask", "127.0.0.1", "--dce", "--try", "--timeout", timeout.String())
+	took := time.Since(start)
+	if !regexp.MustCompile(`; of 4,000 rows [1-9]\d* filtered, [\d,]+ not tried`).MatchString(r.Stdout) || r.Exit != exitFound {
+		t.Errorf("ask --try ends with exit status %d, %s, and %q", r.Exit, r.Stderr, r.Stdout[max(0, len(r.Stdout)-1000):])
+	}
+	if took < hostPatience*timeout || took > hostPatience*timeout+10*time.Second {
+		t.Errorf("it took %v, want a little more than %v", took, hostPatience*timeout)
 	}
 }
