@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -148,9 +147,6 @@ func TestAskFileServer(t *testing.T) {
 	})
 }
 
-// sambaLine takes a line of epmlookup apart: object, protocol sequence, endpoint, interface, annotation.
-var sambaLine = regexp.MustCompile(`^(\S+) (\w+):[^\[]*\[([^,]*),abstract_syntax=([^\]]*)\]: ?(.*)$`)
-
 // TestAskSamba: ask tells of Samba's mapper what Samba's client does, and each interface can be bound where it
 // is said to be but for one: Samba's own mapper over HTTP. Seen with 4.17.12.
 func TestAskSamba(t *testing.T) {
@@ -169,16 +165,8 @@ func TestAskSamba(t *testing.T) {
 	if len(h.Mappers) != 2 || h.Mappers[0].State != probe.NotListening || h.Mappers[1].State != probe.Listening {
 		t.Errorf("mappers %+v, want an endpoint mapper and no port mapper", h.Mappers)
 	}
-	var got []string
+	got := sambaLines(h)
 	for _, e := range h.Entries {
-		object, at := e.Object, e.Path
-		if object == "" {
-			object = "00000000-0000-0000-0000-000000000000"
-		}
-		if e.Port != 0 {
-			at = fmt.Sprint(e.Port)
-		}
-		got = append(got, fmt.Sprintf("%s %s[%s] %s/0x%08x %s", object, e.ProtSeq, at, e.UUID, e.Version.Major+uint32(e.Version.Minor)<<16, e.Annotation))
 		want := probe.NotTried
 		switch e.ProtSeq {
 		case "ncacn_ip_tcp":
@@ -187,20 +175,13 @@ func TestAskSamba(t *testing.T) {
 			want = probe.NotListening
 		}
 		if e.State != want {
-			t.Errorf("%s at %s %s is %s (%s), want %s", e.Name, e.ProtSeq, at, e.State, e.Why, want)
+			t.Errorf("%s at %s %s is %s (%s), want %s", e.Name, e.ProtSeq, e.at(), e.State, e.Why, want)
 		}
 	}
-	missing := 0
-	for _, line := range sambaDumpOf(t, there) {
-		m := sambaLine.FindStringSubmatch(line)
-		if m == nil {
-			t.Fatalf("epmlookup says %q", line)
-		}
-		want := fmt.Sprintf("%s %s[%s] %s %s", m[1], m[2], m[3], m[4], m[5])
+	for _, want := range epmlookupLines(t, there) {
 		if i := slices.Index(got, want); i >= 0 {
 			got = slices.Delete(got, i, i+1)
 		} else {
-			missing++
 			t.Errorf("ask does not tell %q", want)
 		}
 	}

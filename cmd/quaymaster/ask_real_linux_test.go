@@ -27,10 +27,10 @@ func startDC(t *testing.T) {
 	nstest.NeedRoot(t)
 	nstest.Need(t, "samba", "samba-tool", "rpcclient")
 	const dir = "/run/dc" // in memory, and gone with the namespace
-	r := run(t, "samba-tool", "domain", "provision", "--domain=CORP", "--realm=CORP.EXAMPLE", "--host-name=dc1", "--host-ip=127.0.0.1",
+	provision := nstest.Start(t, "samba-tool", "domain", "provision", "--domain=CORP", "--realm=CORP.EXAMPLE", "--host-name=dc1", "--host-ip=127.0.0.1",
 		"--adminpass=Passw0rd-of-the-test", "--dns-backend=SAMBA_INTERNAL", "--targetdir="+dir, "--option=interfaces=lo", "--option=bind interfaces only=yes")
-	if r.Exit != 0 {
-		t.Fatalf("samba-tool domain provision = %+v", r)
+	if status := provision.Wait(t, 3*startTime); status != 0 {
+		t.Fatalf("samba-tool domain provision: exit status %d:\n%s", status, provision.Output())
 	}
 	s := nstest.Start(t, "samba", "-F", "-s", dir+"/etc/smb.conf", "--debug-stdout")
 	nstest.WaitFor(t, "the domain controller to answer", 2*startTime, func() bool {
@@ -40,6 +40,9 @@ func startDC(t *testing.T) {
 		return run(t, "quaymaster", "ask", "127.0.0.1", "drsuapi", "netlogon", "tcp/53,88,389,445,3268,3269", "udp/53,88,389").Exit == exitDone
 	})
 }
+
+// sambaLine takes a line of epmlookup apart: object, protocol sequence, endpoint, interface, annotation.
+var sambaLine = regexp.MustCompile(`^(\S+) (\w+):[^\[]*\[([^,]*),abstract_syntax=([^\]]*)\]: ?(.*)$`)
 
 // sambaLines returns rows as Samba's epmlookup writes them, but for addresses, sorted.
 func sambaLines(h *askHost) []string {
