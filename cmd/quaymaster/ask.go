@@ -27,7 +27,11 @@ type askFlags struct {
 	verbose bool
 	dev     bool
 
+	http, foreign, greet, stats bool
+
 	hosts, compare, broadcast string
+	role, secretFile          string
+	systems                   []string
 
 	watch, timeout   time.Duration
 	conns, hostConns int
@@ -53,13 +57,21 @@ another one than was told.
 HOST is a name or an address; of a name the first address that answers. INTERFACE is a
 name of the catalog (mountd, drsuapi), UUID[:VERSION] or PROGRAM[:VERSION]. PORTS are
 tcp/88,135 or udp/53,5000-5010, or 88/tcp: those are tried, and LISTENING, NOT LISTENING
-or FILTERED.
+or FILTERED. With --role these are the ports that the catalog has for a host of that role.
+
+An interface with @TRANSPORT is asked for on that one: tcp, udp, tcp6, udp6 or local of
+ONC RPC, tcp, np, lrpc, http or udp of DCE/RPC. The community of SNMP or the secret of
+RADIUS is in a file (--secret-file) or in QUAYMASTER_SECRET.
 
 The exit status is 3 if something is closed, filtered or wrong, or differs from what it
-is compared with, and 1 if a host cannot be asked.`,
+is compared with, and 1 if a host cannot be asked. Of the ports of a role only those
+count that are required.`,
 		Example: `  quaymaster ask fs1                            what both mappers have
   quaymaster ask fs1 --try                      and whether that is true
   quaymaster ask dc1 drsuapi tcp/88,389 udp/53  an interface and ports
+  quaymaster ask dc1 --role domain-controller --os windows-server-2019
+                                                all ports that such a host listens on
+  quaymaster ask fs1 mountd:3@udp               one transport
   quaymaster ask --hosts hosts.txt -o json      many hosts
   quaymaster ask fs1 -o json > fs1.json
   quaymaster ask fs1 --compare fs1.json         what has changed since
@@ -74,7 +86,14 @@ is compared with, and 1 if a host cannot be asked.`,
 	flags.VarP(&f.output, "output", "o", "`format`: table, json, yaml, csv or markdown")
 	flags.BoolVar(&f.onc, "onc", false, "ask the port mapper only; it is an error if there is none")
 	flags.BoolVar(&f.dce, "dce", false, "ask the endpoint mapper only; it is an error if there is none")
+	flags.BoolVar(&f.http, "http", false, "ask the endpoint mapper only, over ncacn_http (port 593)")
 	flags.BoolVar(&f.try, "try", false, "call or bind everything where it is said to be")
+	flags.BoolVar(&f.foreign, "foreign", false, "try also what is said to be at other hosts' addresses")
+	flags.StringVar(&f.role, "role", "", "try the ports that a host of this `role` listens on: see \"role list\"")
+	flags.StringArrayVar(&f.systems, "os", nil, "`system` of a host that has the role: windows-server-2022; repeatable")
+	flags.BoolVar(&f.greet, "greet", false, "wait for what a TCP port says at which no protocol is usual; the others are talked to anyway")
+	flags.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the community of SNMP or the secret of RADIUS")
+	flags.BoolVar(&f.stats, "statistics", false, "ask the port mapper also what it has counted, and the time")
 	flags.BoolVar(&f.verbose, "verbose", false, "say how it was asked, and what the mappers get wrong")
 	flags.StringVar(&f.hosts, "hosts", "", "ask the hosts that `FILE` lists, one in each line, # begins a comment; - is standard input")
 	flags.StringVar(&f.compare, "compare", "", "show the difference to `FILE`, which -o json wrote")
@@ -137,10 +156,12 @@ var errCutShort = &exitError{exitFailed, errors.New("interrupted: this is not al
 func (f *askFlags) check(cmd *cobra.Command) error {
 	mistakes := []error{
 		oneOf(cmd, "onc", "dce"), oneOf(cmd, "dev", "hosts"), oneOf(cmd, "compare", "watch"),
-		oneOf(cmd, "broadcast", "hosts"), oneOf(cmd, "broadcast", "dev"), oneOf(cmd, "broadcast", "compare"),
-		oneOf(cmd, "broadcast", "watch"), oneOf(cmd, "broadcast", "try"), oneOf(cmd, "broadcast", "dce"),
+		oneOf(cmd, "onc", "http"), oneOf(cmd, "dev", "http"), oneOf(cmd, "dce", "statistics"), oneOf(cmd, "http", "statistics"),
 	}
 	add := func(format string, args ...any) { mistakes = append(mistakes, usagef(format, args...)) }
+	for _, other := range []string{"hosts", "dev", "compare", "watch", "try", "dce", "http", "foreign", "role", "os", "greet", "secret-file", "statistics"} {
+		mistakes = append(mistakes, oneOf(cmd, "broadcast", other))
+	}
 	const longest = 10 * time.Minute
 	if f.timeout < time.Millisecond || f.timeout > longest {
 		add("--timeout %s: want 1ms to %s", f.timeout, longest)
@@ -180,19 +201,32 @@ func (f *askFlags) names(args []string) (hosts, words []string, err error) {
 
 // question reads what is asked. Without a word that is all that the mappers have.
 func (f *askFlags) question(q *askQuestion, words []string) error {
-	dialects := askDialects{onc: !f.dce, dce: !f.onc}
-	if err := q.parse(words, dialects); err != nil {
+	dce := f.dce || f.http
+	dialects := askDialects{onc: !dce, dce: !f.onc}
+	role, flows, errRole := f.askedRole()
+	if err := errors.Join(q.parse(words, dialects), errRole); err != nil {
 		return err
 	}
-	if len(words) == 0 || (f.onc || f.dce) && len(q.wanted) == 0 {
+	if len(words) == 0 && role == nil || (f.onc || dce) && len(q.wanted) == 0 {
 		q.onc, q.dce = dialects.onc, dialects.dce
 	}
-	q.must = f.onc || f.dce
-	q.try = f.try || len(q.wanted) > 0
-	if f.try && !q.onc && !q.dce && len(q.wanted) == 0 {
-		return usagef("--try goes with interfaces, not with ports: they are tried anyway")
+	q.must = askDialects{onc: f.onc, dce: dce}
+	if role != nil {
+		q.addRole(role, flows, dialects)
 	}
-	return nil
+	q.try = f.try || len(q.wanted) > 0 || role != nil
+	q.statistics = f.stats
+	switch {
+	case f.try && !q.onc && !q.dce && len(q.wanted) == 0:
+		return usagef("--try goes with interfaces, not with ports: they are tried anyway")
+	case f.foreign && !q.try:
+		return usagef("--foreign goes with --try, --role, or interfaces")
+	case f.greet && len(q.ports) == 0:
+		return usagef("--greet goes with ports or --role")
+	case f.greet:
+		q.greetAll()
+	}
+	return f.addSecret(q)
 }
 
 // prepare has the asker know this host and the development daemon.
@@ -202,13 +236,15 @@ func (f *askFlags) prepare(a *asker) error {
 		return err
 	}
 	a.own, a.names = own, portNames(a.question.ports)
+	a.onc.Foreign = f.foreign
+	a.dce.Foreign, a.dce.HTTP = f.foreign, f.http
 	if f.dev {
 		dir, err := stateDir()
 		if err != nil {
 			return err
 		}
-		a.onc = probe.ONCOptions{Port: devONCPort, Socket: filepath.Join(dir, devONCSocket)}
-		a.dce = probe.DCEOptions{Port: devDCEPort}
+		a.onc.Port, a.onc.Socket = devONCPort, filepath.Join(dir, devONCSocket)
+		a.dce.Port = devDCEPort
 	}
 	return nil
 }

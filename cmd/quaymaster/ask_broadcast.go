@@ -20,6 +20,8 @@ func (f *askFlags) broadcastProgram(args []string) (endpoint.Interface, error) {
 		return endpoint.Interface{}, fmt.Errorf("--broadcast: %w", err)
 	case len(w.programs) == 0:
 		return endpoint.Interface{}, usagef("--broadcast %s: it is an interface of DCE/RPC, for which there is no broadcast", f.broadcast)
+	case w.netid != 0:
+		return endpoint.Interface{}, usagef("--broadcast %s: it is sent over UDP: leave @%s out", f.broadcast, w.netid)
 	case w.programs[0].Version == 0:
 		return endpoint.Interface{}, usagef("--broadcast %s: want PROGRAM:VERSION, such as 100004:2", f.broadcast)
 	}

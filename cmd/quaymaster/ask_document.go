@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -41,6 +42,8 @@ type askHost struct {
 	Entries []askEntry  `json:"entries"`
 	Missing []string    `json:"missing"` // what was asked for and no mapper knows
 	Ports   []triedPort `json:"ports"`
+
+	Statistics *askStatistics `json:"statistics,omitempty"` // of the port mapper, if that was asked
 }
 
 // An askMapper is what became of asking a mapper.
@@ -83,7 +86,7 @@ type askVersions struct {
 	High uint32 `json:"high"`
 }
 
-// An triedPort is what became of trying a port.
+// A triedPort is what became of trying a port.
 type triedPort struct {
 	Network  string      `json:"network"`
 	Port     uint16      `json:"port"`
@@ -93,6 +96,10 @@ type triedPort struct {
 	What     string      `json:"what"`
 	Text     string      `json:"text"`
 	Problems []string    `json:"problems"`
+
+	Service   string       `json:"service"` // that a host of the role has there; these are empty without --role
+	Need      catalog.Need `json:"need"`
+	Condition string       `json:"condition"` // of the need
 }
 
 // newAskHost returns a host of which nothing is known; its lists are lists in JSON.
@@ -137,9 +144,17 @@ func (h *askHost) addMapper(reports []*probe.Report) {
 	h.Mappers = append(h.Mappers, m)
 }
 
-func (h *askHost) addPorts(results []probe.PortResult, names map[askedPort]string) {
+// addPorts adds what became of ports, with their names and, if there is a role, what a host of
+// that has there.
+func (h *askHost) addPorts(results []probe.PortResult, names map[askedPort]string, role *askRole) {
 	for _, r := range results {
-		h.Ports = append(h.Ports, triedPort{r.Network, r.Port, names[askedPort{r.Network, r.Port}], r.State, r.Time.Microseconds(), r.What, r.Text, texts(r.Problems)})
+		p := triedPort{Network: r.Network, Port: r.Port, Name: names[askedPort{r.Network, r.Port}], State: r.State, Time: r.Time.Microseconds(), What: r.What, Text: r.Text, Problems: texts(r.Problems)}
+		if role != nil {
+			if of := role.ports[portSeat{r.Network, r.Port}]; of != nil {
+				p.Service, p.Need, p.Condition = of.service(), of.need, of.condition
+			}
+		}
+		h.Ports = append(h.Ports, p)
 	}
 }
 
@@ -280,17 +295,17 @@ func (h *askHost) status(q *askQuestion) int {
 	if h.unreachable() {
 		return exitFailed
 	}
-	answered := len(h.Mappers) == 0
-	found := len(h.Missing) > 0
+	answered := len(h.Mappers) == 0 || q.role != nil && len(q.wanted) == 0 // a role may do without a mapper
+	found := len(h.Missing) > 0 || h.Statistics != nil && h.Statistics.Error != ""
 	for _, m := range h.Mappers {
 		answered = answered || m.State == probe.Listening
-		found = found || q.must && m.State != probe.Listening
+		found = found || q.must.has(m.Dialect) && m.State != probe.Listening
 	}
 	for _, e := range h.Entries {
 		found = found || isBad(e.State)
 	}
 	for _, p := range h.Ports {
-		found = found || isBad(p.State)
+		found = found || isBad(p.State) && q.mustListen(p.Network, p.Port)
 	}
 	if found || !answered {
 		return exitFound

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -17,6 +18,7 @@ import (
 const (
 	hostsTogether = 64                     // hosts at a time, within the prober's bounds
 	mostAddresses = 8                      // of a name that are asked
+	mostKnown     = 64                     // of a name that are known: what is told at these is tried
 	mostEntries   = 10 * probe.MaxEntries  // of all hosts that are kept
 	headStart     = 250 * time.Millisecond // of an address before the next one of its name
 	hostPatience  = 50                     // times the timeout, for trying all that a host's mappers tell
@@ -90,14 +92,22 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 	h.Address = found.addr.String()
 	h.addMapper(found.onc)
 	h.addMapper(found.dce)
-	if a.entries.Add(int64(len(h.Entries))) > mostEntries {
+	kept := len(h.Entries)
+	if a.question.statistics {
+		h.Statistics = a.statistics(ctx, found)
+		kept += h.Statistics.rows()
+	}
+	if a.entries.Add(int64(kept)) > mostEntries {
 		h.Entries = []askEntry{}
+		if h.Statistics != nil {
+			h.Statistics.drop()
+		}
 		for i := range h.Mappers {
 			h.Mappers[i].Cut = true
 		}
 	}
 	h.Missing = append(h.Missing, found.missing...)
-	h.addPorts(found.ports, a.names)
+	h.addPorts(found.ports, a.names, a.question.role)
 	return h
 }
 
@@ -122,13 +132,23 @@ func (a *asker) resolve(ctx context.Context, name string) ([]netip.Addr, error) 
 	for i := range addrs {
 		addrs[i] = addrs[i].Unmap()
 	}
-	return addrs[:min(len(addrs), mostAddresses)], nil
+	return bothFamilies(addrs[:min(len(addrs), mostKnown)]), nil
+}
+
+// bothFamilies returns addresses such that among those which are asked there is one of each family, if there is.
+func bothFamilies(addrs []netip.Addr) []netip.Addr {
+	other := func(a netip.Addr) bool { return a.Is4() != addrs[0].Is4() }
+	if i := slices.IndexFunc(addrs, other); i >= mostAddresses {
+		addrs[mostAddresses-1], addrs[i] = addrs[i], addrs[mostAddresses-1]
+	}
+	return addrs
 }
 
 // findings are what was found at one address of a host.
 type findings struct {
 	addr     netip.Addr
 	options  probe.ONCOptions
+	dceKnown probe.DCEOptions
 	onc, dce []*probe.Report
 	missing  []string
 	ports    []probe.PortResult
@@ -139,15 +159,16 @@ func (f *findings) rank() int {
 	var h askHost
 	h.addMapper(f.onc)
 	h.addMapper(f.dce)
-	h.addPorts(f.ports, nil)
+	h.addPorts(f.ports, nil, nil)
 	return h.rank()
 }
 
 // choose asks the addresses of a host, each a little after the one before, and returns what the first that answers
 // has told; if none does, what tells most.
 func (a *asker) choose(ctx context.Context, name string, addrs []netip.Addr) *findings {
-	found := make([]*findings, len(addrs))
-	cancels := make([]context.CancelFunc, len(addrs))
+	asked := min(len(addrs), mostAddresses)
+	found := make([]*findings, asked)
+	cancels := make([]context.CancelFunc, asked)
 	ended, heard := make(chan int), make(chan int)
 	winner, started, running := -1, 0, 0
 	start := func() {
@@ -165,7 +186,7 @@ func (a *asker) choose(ctx context.Context, name string, addrs []netip.Addr) *fi
 	start()
 	for running > 0 {
 		var late <-chan time.Time
-		if winner < 0 && started < len(addrs) {
+		if winner < 0 && started < asked {
 			late = time.After(headStart)
 		}
 		select {
@@ -182,7 +203,7 @@ func (a *asker) choose(ctx context.Context, name string, addrs []netip.Addr) *fi
 		case i := <-ended:
 			running--
 			cancels[i]()
-			if winner < 0 && started < len(addrs) && ctx.Err() == nil {
+			if winner < 0 && started < asked && ctx.Err() == nil {
 				start()
 			}
 		case <-late:
@@ -197,9 +218,13 @@ func (a *asker) choose(ctx context.Context, name string, addrs []netip.Addr) *fi
 
 // address asks one address, and calls heard when something answers there.
 func (a *asker) address(ctx context.Context, name string, addrs []netip.Addr, i int, heard func()) *findings {
-	f := &findings{addr: addrs[i], options: a.onc}
+	f := &findings{addr: addrs[i], options: a.onc, dceKnown: a.dce}
 	f.options.Addrs = slices.Delete(slices.Clone(addrs), i, i+1)
 	f.options.Here = f.options.Here || f.addr.IsLoopback() || a.own[f.addr.WithZone("")]
+	f.dceKnown.Addrs = f.options.Addrs
+	if f.options.Here {
+		f.dceKnown.Addrs = slices.AppendSeq(slices.Clone(f.dceKnown.Addrs), maps.Keys(a.own))
+	}
 	q := &a.question
 	type job struct {
 		into *[]*probe.Report
@@ -215,16 +240,16 @@ func (a *asker) address(ctx context.Context, name string, addrs []netip.Addr, i 
 		report(&f.onc, func() *probe.Report { return a.ONC(ctx, f.addr, f.options) })
 	}
 	if q.dce {
-		report(&f.dce, func() *probe.Report { return a.DCE(ctx, f.addr, a.dce) })
+		report(&f.dce, func() *probe.Report { return a.DCE(ctx, f.addr, f.dceKnown) })
 	}
 	type span struct{ onc, dce int } // where the reports of a wanted interface end
 	var spans []span
 	for _, w := range q.wanted {
 		for _, p := range w.programs {
-			report(&f.onc, func() *probe.Report { return a.LocateONC(ctx, f.addr, p.Program, p.Version, f.options) })
+			report(&f.onc, func() *probe.Report { return a.LocateONC(ctx, f.addr, p.Program, p.Version, w.netid, f.options) })
 		}
 		for _, d := range w.interfaces {
-			report(&f.dce, func() *probe.Report { return a.LocateDCE(ctx, f.addr, d, a.dce) })
+			report(&f.dce, func() *probe.Report { return a.LocateDCE(ctx, f.addr, d, f.dceKnown) })
 		}
 		spans = append(spans, span{len(f.onc), len(f.dce)})
 	}
@@ -277,7 +302,7 @@ func (a *asker) try(ctx context.Context, f *findings) {
 		work.Go(func() { a.TryONC(ctx, f.addr, r.Entries, f.options) })
 	}
 	for _, r := range f.dce {
-		work.Go(func() { a.TryDCE(ctx, f.addr, r.Entries, a.dce) })
+		work.Go(func() { a.TryDCE(ctx, f.addr, r.Entries, f.dceKnown) })
 	}
 	work.Wait()
 }

@@ -13,21 +13,27 @@ import (
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/portset"
+	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/ndr"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // An askQuestion is what every host is asked.
 type askQuestion struct {
-	onc, dce bool // for all that this mapper has
-	must     bool // a mapper that is absent is an error
-	try      bool // whether what is told is true
-	wanted   []askWanted
-	ports    []probe.PortQuestion
+	onc, dce bool        // for all that this mapper has
+	must     askDialects // whose mapper being absent is an error
+	try      bool        // whether what is told is true
+	role     *askRole    // nil: none
+
+	statistics bool // of the port mapper
+	wanted     []askWanted
+	ports      []probe.PortQuestion
 }
 
 // An askWanted is what a word stands for: of a name perhaps several interfaces, in both dialects.
 type askWanted struct {
 	word       string
+	netid      rpcbind.NetID        // of the programs; 0: all
 	programs   []endpoint.Interface // version 0: any
 	interfaces []probe.DCEQuery
 }
@@ -63,8 +69,21 @@ func (q *askQuestion) parse(words []string, dialects askDialects) error {
 	return errors.Join(mistakes...)
 }
 
-// askDialects are the mappers that may be asked.
+// greetAll has TCP ports at which no protocol is usual asked for what they say.
+func (q *askQuestion) greetAll() {
+	for i := range q.ports {
+		if p := &q.ports[i]; p.Network == "tcp" && probe.Usual(p.Network, p.Port) == "" {
+			p.Ask = "banner"
+		}
+	}
+}
+
+// askDialects are mappers.
 type askDialects struct{ onc, dce bool }
+
+func (d askDialects) has(dialect string) bool {
+	return d.onc && dialect == endpoint.ONC.String() || d.dce && dialect == endpoint.DCE.String()
+}
 
 // isPorts tells whether a word means ports, rather than an interface: no program has a number
 // that could be a port.
@@ -165,10 +184,11 @@ func parsePorts(numbers string) (portset.Set, error) {
 	return ports, nil
 }
 
-// parseWanted reads NAME, UUID or PROGRAM, with :VERSION or without.
+// parseWanted reads NAME, UUID or PROGRAM, with :VERSION and @TRANSPORT or without.
 func parseWanted(word string, dialects askDialects) (askWanted, error) {
 	w := askWanted{word: word}
-	id, text, hasVersion := strings.Cut(word, ":")
+	rest, transport, hasTransport := strings.Cut(word, "@")
+	id, text, hasVersion := strings.Cut(rest, ":")
 	version := endpoint.Version{}
 	if hasVersion {
 		var err error
@@ -189,6 +209,11 @@ func parseWanted(word string, dialects askDialects) (askWanted, error) {
 	if version.Dotted {
 		w.programs = nil
 	}
+	if hasTransport {
+		if err := w.over(transport); err != nil {
+			return w, err
+		}
+	}
 	before := w
 	if !dialects.onc {
 		w.programs = nil
@@ -203,6 +228,41 @@ func parseWanted(word string, dialects askDialects) (askWanted, error) {
 		return w, usagef("%s is a program of ONC RPC: leave --dce out", word)
 	}
 	return w, usagef("%s is an interface of DCE/RPC: leave --onc out", word)
+}
+
+// over leaves what can be on a transport, and has it asked for on that one.
+func (w *askWanted) over(transport string) error {
+	netid, onc := rpcbind.ParseNetID(transport)
+	protseq, dce := epm.ParseProtSeq(transport)
+	ofONC, ofDCE := listOf(rpcbind.NetIDs[:], rpcbind.NetID.String), listOf(epm.ProtSeqs[:], epm.ProtSeq.Short)
+	switch {
+	case !onc && len(w.interfaces) == 0:
+		return usagef("%s: a program of ONC RPC is on %s", w.word, ofONC)
+	case !dce && len(w.programs) == 0:
+		return usagef("%s: an interface of DCE/RPC is on %s", w.word, ofDCE)
+	case !onc && !dce:
+		return usagef("%s: no transport is called %q: want %s, or %s", w.word, transport, ofONC, ofDCE)
+	}
+	if w.netid = netid; !onc {
+		w.programs = nil
+	}
+	if !dce {
+		w.interfaces = nil
+	}
+	for i := range w.interfaces {
+		w.interfaces[i].ProtSeqs = []epm.ProtSeq{protseq}
+	}
+	return nil
+}
+
+// listOf returns "tcp, udp or local".
+func listOf[T any](all []T, name func(T) string) string {
+	var names []string
+	for _, one := range all {
+		names = append(names, name(one))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func (w *askWanted) addInterface(uuid ndr.UUID, v endpoint.Version, hasVersion bool) {

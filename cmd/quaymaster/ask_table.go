@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -79,6 +81,15 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 		}
 		h.portTable().Print(s)
 		summary = append(summary, h.portSummary())
+		if q.role != nil && len(q.role.untried) > 0 {
+			summary = append(summary, "not tried: "+strings.Join(q.role.untried, ", "))
+		}
+	}
+	if h.Statistics != nil {
+		if len(h.Entries)+len(h.Missing)+len(h.Ports) > 0 {
+			fmt.Fprintln(s)
+		}
+		h.Statistics.print(s)
 	}
 	if len(summary) > 0 {
 		fmt.Fprintln(s)
@@ -93,7 +104,7 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 	if line != "" {
 		fmt.Fprintln(s, strings.TrimPrefix(line, "; "))
 	}
-	for _, a := range h.advice() {
+	for _, a := range h.advice(q) {
 		fmt.Fprintln(s, show.Clean("! "+a))
 	}
 	if f.verbose {
@@ -250,19 +261,43 @@ func (h *askHost) summary(tried bool) string {
 
 // portTable returns the table of ports that were tried.
 func (h *askHost) portTable() *show.Table {
-	t := show.NewTable(show.Column{Head: "port", Right: true}, show.Column{Head: "transport"}, show.Column{Head: "for", Shrink: true},
-		show.Column{Head: "state"}, show.Column{Head: "time", Right: true}, show.Column{Head: "answers", Shrink: true}, show.Column{Head: "says", Shrink: true})
+	columns := []show.Column{{Head: "port", Right: true}, {Head: "transport"}}
+	ofRole := slices.ContainsFunc(h.Ports, func(p triedPort) bool { return p.Need != "" })
+	if ofRole {
+		columns = append(columns, show.Column{Head: "service"}, show.Column{Head: "need"})
+	} else {
+		columns = append(columns, show.Column{Head: "for", Shrink: true})
+	}
+	t := show.NewTable(append(columns, show.Column{Head: "state"}, show.Column{Head: "time", Right: true},
+		show.Column{Head: "answers", Shrink: true}, show.Column{Head: "says", Shrink: true})...)
 	for _, p := range h.Ports {
-		t.Add(strconv.Itoa(int(p.Port)), p.Network, p.Name, portWord(p.State), askTime(p.Time), p.What,
-			strings.Join(slices.DeleteFunc(append([]string{p.Text}, p.Problems...), func(s string) bool { return s == "" }), " · "))
+		cells := []string{strconv.Itoa(int(p.Port)), p.Network}
+		if ofRole {
+			cells = append(cells, p.Service, string(p.Need))
+		} else {
+			cells = append(cells, p.Name)
+		}
+		notes := append([]string{p.Text}, p.Problems...)
+		if p.Condition != "" && p.State != probe.Listening {
+			notes = append(notes, "condition: "+p.Condition)
+		}
+		t.Add(append(cells, portWord(p.State), askTime(p.Time), p.What,
+			strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), " · "))...)
 	}
 	return t
 }
 
 func (h *askHost) portSummary() string {
 	counts := map[probe.State]int{}
+	required, there := 0, 0
 	for _, p := range h.Ports {
 		counts[p.State]++
+		if p.Need == catalog.Required {
+			required++
+			if p.State == probe.Listening {
+				there++
+			}
+		}
 	}
 	var parts []string
 	for _, s := range []probe.State{probe.Listening, probe.NotListening, probe.Filtered, probe.Failed, probe.NotTried} {
@@ -270,13 +305,20 @@ func (h *askHost) portSummary() string {
 			parts = append(parts, show.Count(counts[s], s.String(), s.String()))
 		}
 	}
-	return show.Count(len(h.Ports), "port", "ports") + ": " + strings.Join(parts, ", ")
+	text := show.Count(len(h.Ports), "port", "ports") + ": " + strings.Join(parts, ", ")
+	if required > 0 {
+		text += fmt.Sprintf("; of %d that are required %d listen", required, there)
+	}
+	return text
 }
 
 // advice returns what to do, in two lines at most: a line for each state that is worth one.
-func (h *askHost) advice() []string {
+func (h *askHost) advice(q *askQuestion) []string {
 	const mostNamed, mostLines = 3, 2
 	var lines []string
+	if line := h.roleAdvice(q, mostNamed); line != "" {
+		lines = append(lines, line)
+	}
 	for _, a := range []struct {
 		state       probe.State
 		one, many   string
@@ -317,6 +359,52 @@ func (h *askHost) advice() []string {
 	return lines
 }
 
+// roleAdvice names the ports that a host of the role must have and has not.
+func (h *askHost) roleAdvice(q *askQuestion, most int) string {
+	if q.role == nil {
+		return ""
+	}
+	var parts []string
+	for _, p := range h.Ports {
+		if p.Need == catalog.Required && isBad(p.State) {
+			parts = append(parts, fmt.Sprintf("%d/%s (%s)", p.Port, p.Network, p.Service))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	verb := "is"
+	if len(parts) > 1 {
+		verb = "are"
+	}
+	if more := len(parts) - most; more > 0 {
+		parts = append(parts[:most], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(parts, ", ") + " " + verb + " required of " + q.role.id + ": start the service, or open the firewall where it is filtered."
+}
+
+// versions returns what programs say of their versions, each once: "mountd 1-3".
+func (h *askHost) versions() []string {
+	var all []string
+	for i := range h.Entries {
+		e := &h.Entries[i]
+		if e.Versions == nil {
+			continue
+		}
+		text := fmt.Sprintf("%s %d-%d", e.title(), e.Versions.Low, e.Versions.High)
+		switch {
+		case e.Versions.Low == e.Versions.High:
+			text = fmt.Sprintf("%s %d", e.title(), e.Versions.Low)
+		case e.Versions.Low == 0 && e.Versions.High == math.MaxUint32:
+			text = e.title() + " any"
+		}
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
 // problems returns what the mappers get wrong.
 func (h *askHost) problems() []string {
 	var all []string
@@ -340,6 +428,9 @@ func (h *askHost) printVerbose(s show.Screen) {
 		}
 		fmt.Fprintln(s, show.Clean(line))
 	}
+	if all := h.versions(); len(all) > 0 {
+		fmt.Fprintln(s, show.Clean("versions that programs say they have: "+strings.Join(all, ", ")))
+	}
 	if wrong := h.problems(); len(wrong) > 0 {
 		fmt.Fprintln(s, "what is wrong with what was told:")
 		for _, p := range wrong {
@@ -350,10 +441,12 @@ func (h *askHost) printVerbose(s show.Screen) {
 
 // askRows returns the rows of CSV and Markdown: a row for each mapper, entry and port.
 func askRows(hosts []*askHost) *show.Table {
+	const columns = 15
 	t := show.NewTable(show.Column{Head: "host"}, show.Column{Head: "kind"}, show.Column{Head: "interface"}, show.Column{Head: "id"},
 		show.Column{Head: "version"}, show.Column{Head: "transport"}, show.Column{Head: "address"}, show.Column{Head: "port", Right: true},
 		show.Column{Head: "path"}, show.Column{Head: "state"}, show.Column{Head: "time us", Right: true}, show.Column{Head: "annotation"},
-		show.Column{Head: "why"})
+		show.Column{Head: "why"}, show.Column{Head: "service"}, show.Column{Head: "need"})
+	add := func(cells ...string) { t.Add(append(cells, make([]string, columns-len(cells))...)...) } // what a kind lacks comes last
 	number := func(n int64) string {
 		if n == 0 {
 			return ""
@@ -362,22 +455,22 @@ func askRows(hosts []*askHost) *show.Table {
 	}
 	for _, h := range hosts {
 		if h.Error != "" {
-			t.Add(h.Host, "host", "", "", "", "", "", "", "", probe.Failed.String(), "", "", h.Error)
+			add(h.Host, "host", "", "", "", "", "", "", "", probe.Failed.String(), "", "", h.Error)
 		}
 		for _, m := range h.Mappers {
-			t.Add(h.Host, "mapper", mapperNames[m.Dialect], "", "", m.Via, h.Address, "", "", m.State.String(), number(m.Time), "", m.Why)
+			add(h.Host, "mapper", mapperNames[m.Dialect], "", "", m.Via, h.Address, "", "", m.State.String(), number(m.Time), "", m.Why)
 		}
 		for i := range h.Entries {
 			e := &h.Entries[i]
 			d := e.document()
-			t.Add(h.Host, "endpoint", e.Name, interfaceID(&d), e.Version.String(), d.Transport(), cmp.Or(e.Address, e.Told),
+			add(h.Host, "endpoint", e.Name, interfaceID(&d), e.Version.String(), d.Transport(), cmp.Or(e.Address, e.Told),
 				number(int64(e.Port)), e.Path, e.State.String(), number(e.Time), e.Annotation, e.Why)
 		}
 		for _, word := range h.Missing {
-			t.Add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
+			add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
 		}
 		for _, p := range h.Ports {
-			t.Add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text)
+			add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text, p.Service, string(p.Need))
 		}
 	}
 	return t

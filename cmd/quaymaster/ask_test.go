@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,6 +65,11 @@ func TestAskWanted(t *testing.T) {
 		{"drsuapii", both, "", "", `"drsuapii" is no interface of the catalog; did you mean "drsuapi"?`},
 		{"mountd:3.0", both, "", "", "mountd:3.0: a program of ONC RPC has versions such as 3, not 3.0"},
 		{"mountd:", both, "", "", `mountd:: version "": want a number from 0 to 4294967295 for onc, MAJOR.MINOR such as 1.0 for dce`},
+		{"mountd@udp", both, "100005 0 udp", "", ""},
+		{"mountd:3@tcp6", both, "100005 3 tcp6", "", ""},
+		{"samr@np", both, "", "12345778-1234-abcd-ef00-0123456789ac any [ncacn_np]", ""},
+		{"drsuapi:4.0@ncacn_ip_tcp", both, "", drsuapi + " 4.0 [ncacn_ip_tcp]", ""},
+		{"mountd@", both, "", "", "mountd@: a program of ONC RPC is on udp, tcp, udp6, tcp6 or local"},
 		{"mountd", askDialects{dce: true}, "", "", "mountd is a program of ONC RPC: leave --dce out"},
 		{"drsuapi", askDialects{onc: true}, "", "", "drsuapi is an interface of DCE/RPC: leave --onc out"},
 	} {
@@ -79,12 +85,19 @@ func TestAskWanted(t *testing.T) {
 		}
 		var onc, dce []string
 		for _, p := range w.programs {
-			onc = append(onc, endpointText(p.Program, p.Version))
+			text := endpointText(p.Program, p.Version)
+			if w.netid != 0 {
+				text += " " + w.netid.String()
+			}
+			onc = append(onc, text)
 		}
 		for _, q := range w.interfaces {
 			v := "any"
 			if !q.AnyVersion {
 				v = endpoint.Version{Major: uint32(q.Major), Minor: q.Minor, Dotted: true}.String()
+			}
+			if q.ProtSeqs != nil {
+				v += fmt.Sprintf(" %v", q.ProtSeqs)
 			}
 			dce = append(dce, q.UUID.String()+" "+v)
 		}
@@ -268,7 +281,7 @@ func TestAskStatus(t *testing.T) {
 		{"one is absent", host(mapper("onc", probe.Listening), mapper("dce", probe.NotListening)), askQuestion{}, exitDone},
 		{"one is filtered", host(mapper("onc", probe.Filtered), mapper("dce", probe.Listening)), askQuestion{}, exitDone},
 		{"both are absent", host(mapper("onc", probe.NotListening), mapper("dce", probe.NotListening)), askQuestion{}, exitFound},
-		{"absent that was asked for", host(mapper("onc", probe.NotListening)), askQuestion{must: true}, exitFound},
+		{"absent that was asked for", host(mapper("onc", probe.NotListening)), askQuestion{must: askDialects{onc: true}}, exitFound},
 		{"nobody says anything", host(mapper("onc", probe.Filtered), mapper("dce", probe.Failed)), askQuestion{}, exitFailed},
 		{"no such host", failed, askQuestion{}, exitFailed},
 		{"not registered", missing, askQuestion{}, exitFound},

@@ -16,13 +16,16 @@ import (
 
 // DCEOptions say how servers of DCE/RPC are asked. The zero value asks over TCP, anonymously.
 type DCEOptions struct {
-	HTTP      bool    // over ncacn_http
-	Port      uint16  // of the mapper; 0: 135, of ncacn_http 593
-	Socket    string  // path of the mapper's local socket, instead of a port: ours, or Samba's EPMAPPER among its ncalrpc sockets
-	Auth      DCEAuth // who asks; nil: nobody in particular
-	Foreign   bool    // TryDCE: also what is said to be at other hosts' addresses
-	Rows      uint32  // that are asked for at a time, at most epm.MaxEntries; 0: that many
-	BigEndian bool    // integers are sent so; servers may answer as they like
+	HTTP    bool    // over ncacn_http
+	Port    uint16  // of the mapper; 0: 135, of ncacn_http 593
+	Socket  string  // path of the mapper's local socket, instead of a port: ours, or Samba's EPMAPPER among its ncalrpc sockets
+	Auth    DCEAuth // who asks; nil: nobody in particular
+	Foreign bool    // TryDCE: also what is said to be at other hosts' addresses
+
+	Addrs []netip.Addr // other addresses of the host, at which TryDCE tries too
+
+	Rows      uint32 // that are asked for at a time, at most epm.MaxEntries; 0: that many
+	BigEndian bool   // integers are sent so; servers may answer as they like
 }
 
 // place returns where the mapper of a host is asked, and the words for that.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,8 @@ const (
 // takes that. After ten times the prober's timeout a port is given up; all together take as
 // long as the context lets them.
 //
-// Entries at addresses that are not the host's are left alone unless the options say otherwise:
-// a mapper could have anybody connected to.
+// Entries at addresses that are not known to be the host's are left alone unless the options say
+// otherwise: a mapper could have anybody connected to.
 func (p *Prober) TryDCE(ctx context.Context, host netip.Addr, entries []Entry, o DCEOptions) {
 	host = hostOrSelf(host)
 	ports := map[endpoint.Endpoint][]*Entry{}
@@ -72,8 +73,17 @@ func untried(host netip.Addr, e *Entry, o DCEOptions) string {
 		return "connectionless RPC is not spoken here"
 	case !e.Addr.IsValid() || e.Addr.Port() == 0:
 		return "has no port"
-	case e.Addr.Addr().Unmap() != host && !o.Foreign:
-		return "is told at another address than the host's: " + e.Addr.Addr().String()
+	}
+	addr := e.Addr.Addr().Unmap()
+	switch {
+	case addr == host || slices.Contains(o.Addrs, addr):
+		return ""
+	case !o.Foreign:
+		return "is told at another address than the host's: " + addr.String()
+	case addr.IsLoopback():
+		return "only the host itself reaches its loopback address"
+	case isNoHost(addr):
+		return "is told at the address of no host: " + addr.String()
 	}
 	return ""
 }

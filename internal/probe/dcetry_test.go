@@ -1,8 +1,11 @@
 package probe
 
 import (
+	"context"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,8 +137,20 @@ func TestTryDCEPorts(t *testing.T) {
 	foreign := []Entry{dceEntryAt(s, epm.TCP, good)}
 	new(Prober).TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{})
 	checkTried(t, foreign, []string{"not tried: is told at another address than the host's: 127.0.0.1"})
-	new(Prober).TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{Foreign: true})
-	checkTried(t, foreign, []string{"listening"})
+	for _, addr := range []string{"192.0.2.8", "192.0.2.9", "224.0.0.1"} {
+		foreign = append(foreign, dceEntryAt(s, epm.TCP, netip.AddrPortFrom(netip.MustParseAddr(addr), good.Port())))
+	}
+	elsewhere := &Prober{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, "127.") || strings.HasPrefix(address, "224.") {
+			t.Errorf("dialed %s", address)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, good.String())
+	}}
+	const notHere = "not tried: is told at another address than the host's: "
+	elsewhere.TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.8")}})
+	checkTried(t, foreign, []string{notHere + "127.0.0.1", "listening", notHere + "192.0.2.9", notHere + "224.0.0.1"})
+	elsewhere.TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{Foreign: true})
+	checkTried(t, foreign, []string{"not tried: only the host itself reaches its loopback address", "listening", "listening", "not tried: is told at the address of no host: 224.0.0.1"})
 
 	var many []Entry
 	for range 300 {

@@ -19,6 +19,8 @@ type ONCOptions struct {
 	Addrs []netip.Addr // other addresses of the host, such as that of the other family
 	Here  bool         // it is this host: its local sockets, and what listens on loopback only, can be reached
 
+	Foreign bool // TryONC: also what is said to be at other hosts' addresses
+
 	// Socket is the path of this host's local port mapper; "": /run/rpcbind.sock. The abstract
 	// socket of that name is asked first.
 	Socket string

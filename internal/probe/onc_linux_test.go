@@ -87,7 +87,7 @@ func TestONCOurs(t *testing.T) {
 		}
 	}
 	o.Here = false
-	if r := p.LocateONC(t.Context(), oncHost, 100005, 7, o); len(r.Entries) != 2 || len(r.Problems) != 2 || r.Entries[0].Addr.Port() != server {
+	if r := p.LocateONC(t.Context(), oncHost, 100005, 7, 0, o); len(r.Entries) != 2 || len(r.Problems) != 2 || r.Entries[0].Addr.Port() != server {
 		t.Errorf("LocateONC = %+v", r)
 	}
 	if at, err := p.TimeONC(t.Context(), oncHost, o); err != nil || time.Since(at).Abs() > time.Minute {
@@ -388,14 +388,14 @@ func TestLocateONCReal(t *testing.T) {
 			}
 		}
 	}
-	check(p.LocateONC(t.Context(), oncHost, 100005, 3, o), 3, 4, 0) // not on the local socket
-	check(p.LocateONC(t.Context(), oncHost, 100005, 0, o), 3, 4, 0)
-	check(p.LocateONC(t.Context(), oncHost, 100000, 3, o), 3, 5, 0)
-	r := p.LocateONC(t.Context(), oncHost, 100005, 77, o)
+	check(p.LocateONC(t.Context(), oncHost, 100005, 3, 0, o), 3, 4, 0) // not on the local socket
+	check(p.LocateONC(t.Context(), oncHost, 100005, 0, 0, o), 3, 4, 0)
+	check(p.LocateONC(t.Context(), oncHost, 100000, 3, 0, o), 3, 5, 0)
+	r := p.LocateONC(t.Context(), oncHost, 100005, 77, 0, o)
 	if len(r.Entries) != 4 || len(r.Problems) != 4 || !slices.Contains(r.Problems, "it does not know mountd 77 on tcp, and tells the address of another version") {
 		t.Errorf("version 77: %d entries, problems %q", len(r.Entries), r.Problems)
 	}
-	if r := p.LocateONC(t.Context(), oncHost, 399999, 1, o); r.State != Listening || len(r.Entries) != 0 || r.Why != "it does not know the program" {
+	if r := p.LocateONC(t.Context(), oncHost, 399999, 1, 0, o); r.State != Listening || len(r.Entries) != 0 || r.Why != "it does not know the program" {
 		t.Errorf("unknown program: %+v", r)
 	}
 }
@@ -407,7 +407,7 @@ func TestStatisticsReal(t *testing.T) {
 	}
 	startRPC(t)
 	p := &Prober{}
-	p.LocateONC(t.Context(), oncHost, 100005, 3, ONCOptions{})
+	p.LocateONC(t.Context(), oncHost, 100005, 3, 0, ONCOptions{})
 	at, err := p.TimeONC(t.Context(), oncHost, ONCOptions{})
 	if err != nil || time.Since(at).Abs() > time.Minute {
 		t.Errorf("TimeONC = %v, %v", at, err)

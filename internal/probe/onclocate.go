@@ -14,12 +14,12 @@ import (
 )
 
 // LocateONC asks a host's port mapper for one program, over each transport, since rpcbind tells
-// the address on the transport over which it is asked. Version 0 is any version: the entries
+// the address on the transport over which it is asked; over one only if netid is not 0. Version 0 is any version: the entries
 // have the highest that the program says it has, and 0 if it says nothing.
 //
 // A port mapper that lacks a version tells the address of another one; the entry and the
 // report say so. Where the mapper has no version 4, it is the program that is asked for that.
-func (p *Prober) LocateONC(ctx context.Context, host netip.Addr, program, version uint32, o ONCOptions) *Report {
+func (p *Prober) LocateONC(ctx context.Context, host netip.Addr, program, version uint32, netid rpcbind.NetID, o ONCOptions) *Report {
 	host, o = o.plain(host)
 	var lookups []*lookup
 	add := func(versions []uint32, netid rpcbind.NetID, ways ...endpoint.Endpoint) {
@@ -30,6 +30,9 @@ func (p *Prober) LocateONC(ctx context.Context, host netip.Addr, program, versio
 	for _, addr := range append([]netip.Addr{host}, o.Addrs...) {
 		for _, n := range []rpcbind.NetID{rpcbind.TCP, rpcbind.UDP} {
 			way := o.at(addr, n)
+			if netid != 0 && way.NetID != netid {
+				continue
+			}
 			if slices.ContainsFunc(lookups, func(l *lookup) bool { return l.netid == way.NetID }) {
 				continue // one address of each family is enough
 			}
@@ -40,14 +43,21 @@ func (p *Prober) LocateONC(ctx context.Context, host netip.Addr, program, versio
 			}
 		}
 	}
-	if local := o.localWays(); local != nil {
+	if local := o.localWays(); local != nil && (netid == 0 || netid == rpcbind.Local) {
 		add(mapperVersions[:2], rpcbind.Local, local...)
+	}
+	if len(lookups) == 0 {
+		why := "no address of the host is known for " + netid.String()
+		if netid == rpcbind.Local {
+			why = "a local socket of that host"
+		}
+		return &Report{Host: host, Dialect: endpoint.ONC, Why: why}
 	}
 	runLookups(ctx, lookups)
 
 	// What could not be asked over its own transport may be told over the other one, by version 2.
 	tcp, udp := find(lookups, rpcbind.TCP), find(lookups, rpcbind.UDP)
-	if tcp != nil && (tcp.report.State == Listening) != (udp.report.State == Listening) {
+	if tcp != nil && udp != nil && (tcp.report.State == Listening) != (udp.report.State == Listening) {
 		silent, heard := tcp, udp
 		if tcp.report.State == Listening {
 			silent, heard = udp, tcp

@@ -70,7 +70,7 @@ func (t teller) address(e *Entry, uaddr string) {
 	switch {
 	case addr.Is4() != e.NetID.IsIPv4():
 		t.wrong(e, fmt.Sprintf("%s is no address of %s", addr, e.NetID), "it tells the address %s for %s on %s, which is of the other family", addr, programName(*e), e.NetID)
-	case addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case isNoHost(addr):
 		t.wrong(e, fmt.Sprintf("%s is the address of no host", addr), "it tells the address %s for %s on %s, which is that of no host", addr, programName(*e), e.NetID)
 	case addr.IsUnspecified():
 		addr = t.options.address(t.host, addr)

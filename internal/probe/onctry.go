@@ -16,8 +16,8 @@ import (
 )
 
 // TryONC calls procedure 0 of every entry, and sets the fields that are about that. Only the
-// host itself is called, at the addresses that the options know: a mapper cannot send us to
-// others. What the context leaves no time for is not tried.
+// host itself is called, at the addresses that the options know, unless they say otherwise: a mapper
+// cannot send us to others. What the context leaves no time for is not tried.
 func (p *Prober) TryONC(ctx context.Context, host netip.Addr, entries []Entry, o ONCOptions) {
 	host, o = o.plain(host)
 	groups := map[endpoint.Endpoint][]*Entry{}
@@ -71,10 +71,17 @@ func (o ONCOptions) cannotTry(host netip.Addr, at endpoint.Endpoint) string {
 		return "no IPv6 address of the host is known"
 	case addr.IsLoopback() && !o.isHost(host, addr):
 		return "only the host itself reaches its loopback address"
-	case !o.isHost(host, addr):
+	case isNoHost(addr):
+		return "the address of no host"
+	case !o.isHost(host, addr) && !o.Foreign:
 		return "not the address that was asked, and perhaps of another host"
 	}
 	return ""
+}
+
+// isNoHost tells whether an address is one of many hosts.
+func isNoHost(addr netip.Addr) bool {
+	return addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // tryTogether calls the entries of one endpoint, one after the other over as few connections as

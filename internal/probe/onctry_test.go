@@ -124,12 +124,21 @@ func TestTryONCNot(t *testing.T) {
 	p.TryONC(t.Context(), netip.MustParseAddr("192.0.2.1"), entries, ONCOptions{})
 	want := []string{
 		"a local socket of that host", "a transport that is not known", "an address that cannot be read", "port 0", "no IPv4 address of the host is known", "no IPv6 address of the host is known",
-		"only the host itself reaches its loopback address", "not the address that was asked, and perhaps of another host", "not the address that was asked, and perhaps of another host",
+		"only the host itself reaches its loopback address", "not the address that was asked, and perhaps of another host", "the address of no host",
 	}
 	for i, e := range entries {
 		if e.State != NotTried || e.Why != want[i] {
 			t.Errorf("entry %d: %v, %q, want %q", i, e.State, e.Why, want[i])
 		}
+	}
+	var dialed []string
+	p.Dial = func(_ context.Context, network, address string) (net.Conn, error) {
+		dialed = append(dialed, network+" "+address)
+		return nil, net.ErrClosed
+	}
+	p.TryONC(t.Context(), netip.MustParseAddr("192.0.2.1"), entries, ONCOptions{Foreign: true})
+	if diff := cmp.Diff([]string{"udp 192.0.2.2:1"}, dialed); diff != "" {
+		t.Errorf("of what is said to be at other hosts (-want +dialed):\n%s", diff)
 	}
 }
 
@@ -259,7 +268,7 @@ func TestLocateONC(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			port := serveONC(t, mapperFor(tt.high, server, 1, 2, 3), strings.Fields(tt.networks)...)
-			r := (&Prober{}).LocateONC(t.Context(), oncHost, tt.number, tt.version, ONCOptions{Port: port})
+			r := (&Prober{}).LocateONC(t.Context(), oncHost, tt.number, tt.version, 0, ONCOptions{Port: port})
 			var got []string
 			for _, e := range r.Entries {
 				got = append(got, fmt.Sprintf("%s %d %s", e.NetID, e.Version, e.Problems))
@@ -281,7 +290,16 @@ func TestLocateONC(t *testing.T) {
 			}
 		})
 	}
-	r := (&Prober{}).LocateONC(t.Context(), oncHost, 100005, 3, ONCOptions{Port: serveONC(t, nil)})
+	o := ONCOptions{Port: serveONC(t, mapperFor(4, server, 1, 2, 3), "tcp", "udp")}
+	for netid, why := range map[rpcbind.NetID]string{
+		rpcbind.TCP: "", rpcbind.UDP: "", rpcbind.UDP6: "no address of the host is known for udp6", rpcbind.Local: "a local socket of that host",
+	} {
+		r := (&Prober{}).LocateONC(t.Context(), oncHost, 100005, 3, netid, o)
+		if r.Why != why || why == "" && (len(r.Entries) != 1 || r.Entries[0].NetID != netid) || why != "" && r.State != NotTried {
+			t.Errorf("over %s alone: %v, %q, %v; want %q", netid, r.State, r.Why, r.Entries, why)
+		}
+	}
+	r := (&Prober{}).LocateONC(t.Context(), oncHost, 100005, 3, 0, ONCOptions{Port: serveONC(t, nil)})
 	if r.State != NotListening || strings.Count(r.Why, "nothing listens") != 2 {
 		t.Errorf("without a mapper: %v, %q", r.State, r.Why)
 	}

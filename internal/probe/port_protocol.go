@@ -75,6 +75,14 @@ func usualProtocol(network string, port uint16) *protocol {
 	return findProtocol(network, func(p protocol) bool { return slices.Contains(p.ports, port) })
 }
 
+// Usual returns the name of the protocol that is usual at a port over a network; "": none is.
+func Usual(network string, port uint16) string {
+	if p := usualProtocol(network, port); p != nil {
+		return p.name
+	}
+	return ""
+}
+
 func findProtocol(network string, is func(protocol) bool) *protocol {
 	for i, p := range protocols {
 		if p.over(network) && is(p) {

@@ -109,10 +109,14 @@ func TestSnmpd(t *testing.T) {
 	q := PortQuestion{Network: "udp", Port: 161, Secret: "ours"}
 	waitListening(t, nstest.Start(t, "snmpd", "-f", "-Lo", "-C", "-c", conf, "-p", "/run/snmpd.pid"), q)
 	noProblems(t, answers(t, q, "SNMP", "^an agent of the test$"))
-	q.Secret = ""
-	r := (&Prober{Timeout: time.Second}).Port(t.Context(), loopback, q)
-	if want := "version 3; no answer to the community public"; r.State != Listening || r.Text != want {
-		t.Errorf("with a community that it does not know: %v, %q, want %q", r.State, r.Text, want)
+	for secret, want := range map[string]string{
+		"": "version 3; no answer to the community public", "theirs": "version 3; no answer to the community that was given",
+	} {
+		q.Secret = secret
+		r := (&Prober{Timeout: time.Second}).Port(t.Context(), loopback, q)
+		if r.State != Listening || r.Text != want {
+			t.Errorf("with a community that it does not know: %v, %q, want %q", r.State, r.Text, want)
+		}
 	}
 }
 

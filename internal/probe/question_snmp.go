@@ -31,7 +31,10 @@ func askSNMP(ctx context.Context, t *talk) error {
 	case err != nil && !v3:
 		return err
 	case err != nil:
-		t.What, t.Text = "SNMP", "version 3; no answer to the community "+cmp.Or(t.q.Secret, "public")
+		t.What, t.Text = "SNMP", "version 3; no answer to the community public"
+		if t.q.Secret != "" { // which is nobody else's business
+			t.Text = "version 3; no answer to the community that was given"
+		}
 		return nil
 	}
 	t.What, t.Text = "SNMP", a.text
