@@ -191,7 +191,9 @@ func TestAskFoulMappers(t *testing.T) {
 		{[]string{"127.0.0.2", "--compare", before}, `\x1b[2J`},
 		{[]string{"127.0.0.2", "--compare", before, "-o", "json"}, `forged`},
 		{[]string{"127.0.0.1", "-o", "json"}, `\u001b[2J`},
-		{[]string{"127.0.0.1", "-o", "yaml"}, `forged`},
+		{[]string{"127.0.0.1", "-o", "yaml"}, `\x1b[2J`},
+		{[]string{"127.0.0.1", "-o", "csv"}, `\x1b[2J`},
+		{[]string{"127.0.0.1", "-o", "markdown"}, `\\x1b[2J`},
 	} {
 		r := run(t, "quaymaster", append([]string{"ask"}, tt.args...)...)
 		if !isClean(r.Stdout + r.Stderr) {
