@@ -32,6 +32,7 @@ type askFlags struct {
 	hosts, compare, broadcast string
 	role, secretFile          string
 	systems                   []string
+	auth                      authFlags
 
 	watch, timeout   time.Duration
 	conns, hostConns int
@@ -93,6 +94,7 @@ count that are required.`,
 	flags.StringArrayVar(&f.systems, "os", nil, "`system` of a host that has the role: windows-server-2022; repeatable")
 	flags.BoolVar(&f.greet, "greet", false, "wait for what a TCP port says at which no protocol is usual; the others are talked to anyway")
 	flags.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the community of SNMP or the secret of RADIUS")
+	f.auth.addFlags(flags)
 	flags.BoolVar(&f.stats, "statistics", false, "ask the port mapper also what it has counted, and the time")
 	flags.BoolVar(&f.verbose, "verbose", false, "say how it was asked, and what the mappers get wrong")
 	flags.StringVar(&f.hosts, "hosts", "", "ask the hosts that `FILE` lists, one in each line, # begins a comment; - is standard input")
@@ -134,6 +136,12 @@ func (f *askFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.prepare(a); err != nil {
 		return err
 	}
+	if a.identity, err = f.auth.identity(); err != nil {
+		return err
+	}
+	if a.identity != nil {
+		defer a.identity.Close()
+	}
 	if f.watch > 0 {
 		return f.runWatch(ctx, a, names)
 	}
@@ -158,6 +166,12 @@ func (f *askFlags) check(cmd *cobra.Command) error {
 		oneOf(cmd, "onc", "dce"), oneOf(cmd, "dev", "hosts"), oneOf(cmd, "compare", "watch"),
 		oneOf(cmd, "onc", "http"), oneOf(cmd, "dev", "http"), oneOf(cmd, "dce", "statistics"), oneOf(cmd, "http", "statistics"),
 	}
+	for _, who := range []string{"user", "kerberos"} {
+		for _, other := range []string{"onc", "broadcast"} {
+			mistakes = append(mistakes, oneOf(cmd, who, other))
+		}
+	}
+	mistakes = append(mistakes, f.auth.check(cmd.Flags().Changed))
 	add := func(format string, args ...any) { mistakes = append(mistakes, usagef(format, args...)) }
 	for _, other := range []string{"hosts", "dev", "compare", "watch", "try", "dce", "http", "foreign", "role", "os", "greet", "secret-file", "statistics"} {
 		mistakes = append(mistakes, oneOf(cmd, "broadcast", other))

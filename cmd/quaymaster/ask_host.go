@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/probe"
+	"github.com/quaymaster/quaymaster/internal/probe/auth"
 )
 
 const (
@@ -32,7 +33,8 @@ type asker struct {
 	names    map[askedPort]string // of the question's ports
 	onc      probe.ONCOptions
 	dce      probe.DCEOptions
-	entries  atomic.Int64 // that were told by the hosts of one question
+	identity *auth.Identity // who asks over DCE; nil: nobody in particular
+	entries  atomic.Int64   // that were told by the hosts of one question
 }
 
 // ownAddresses returns this host's.
@@ -222,6 +224,9 @@ func (a *asker) address(ctx context.Context, name string, addrs []netip.Addr, i 
 	f.options.Addrs = slices.Delete(slices.Clone(addrs), i, i+1)
 	f.options.Here = f.options.Here || f.addr.IsLoopback() || a.own[f.addr.WithZone("")]
 	f.dceKnown.Addrs = f.options.Addrs
+	if a.identity != nil {
+		f.dceKnown.Auth = a.identity.At(name)
+	}
 	if f.options.Here {
 		f.dceKnown.Addrs = slices.AppendSeq(slices.Clone(f.dceKnown.Addrs), maps.Keys(a.own))
 	}

@@ -124,10 +124,13 @@ func (h *askHost) headLine() string {
 	var mappers []string
 	for i := range slices.Backward(h.Mappers) { // as people know them: 135 before 111
 		m := &h.Mappers[i]
-		if m.State == probe.Listening {
+		switch word := mapperNames[m.Dialect] + ": " + portWord(m.State); {
+		case m.State == probe.Listening:
 			mappers = append(mappers, mapperNames[m.Dialect]+" "+shortVia(m.Via))
-		} else {
-			mappers = append(mappers, mapperNames[m.Dialect]+": "+portWord(m.State))
+		case m.State == probe.Rejected && m.Why != "": // for want of authentication, or by wrong one
+			mappers = append(mappers, word+" ("+m.Why+")")
+		default:
+			mappers = append(mappers, word)
 		}
 	}
 	if len(mappers) > 0 {
@@ -324,7 +327,7 @@ func (h *askHost) advice(q *askQuestion) []string {
 		one, many   string
 		consequence string
 	}{
-		{probe.Filtered, "is", "are", "filtered: between here and there the firewall lacks %s."},
+		{probe.Filtered, "is", "are", "filtered: a firewall on the way lacks %s, or the server hangs."},
 		{probe.NotListening, "is", "are", "registered and nothing listens there: start the server again, or have the registration removed."},
 		{probe.Wrong, "is", "are", "another server's by now, or not of that version: start the server that registered again."},
 	} {

@@ -243,7 +243,7 @@ PORT  TRANSPORT  FOR  STATE       TIME  ANSWERS  SAYS
   22  tcp        SSH  LISTENING  0.2ms  SSH      SSH-2.0-\x1b[2J
 
 2 interfaces, 5 endpoints; of 7 rows 3 work, 1 refused, 1 filtered, 1 wrong, 1 not tried; 1 not registered; 1 port: 1 listening
-! 10.0.0.9:7 (mountd) is filtered: between here and there the firewall lacks it.
+! 10.0.0.9:7 (mountd) is filtered: a firewall on the way lacks it, or the server hangs.
 ! 10.0.0.9:9 (mountd) is registered and nothing listens there: start the server again, or have the registration removed.
 port mapper: tcp 111, version 4
 endpoint mapper: no answer
