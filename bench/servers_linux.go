@@ -30,6 +30,13 @@ func addressOf(d endpoint.Dialect) netip.AddrPort {
 
 const poolFile = "/run/pool-of-bench.yaml"
 
+// askedConfig lifts the limits of one source: a thousand hosts that are asked by one are all
+// one daemon here.
+const (
+	askedFile   = "/run/asked-of-bench.yaml"
+	askedConfig = "limits:\n  queries_per_second: 1000000\n  connections_per_source: 2000\n"
+)
+
 const startPatience = 10 * time.Second
 
 // A server is a process under test, and what it starts.
@@ -70,6 +77,8 @@ func command(b brief) (*exec.Cmd, error) {
 		return sambaCommand(b.Rows)
 	case b.Server == serverQuaymaster && b.Grants > 0:
 		return exec.Command(b.Path, "serve", "--pool", poolFile), os.WriteFile(poolFile, []byte(poolPolicy), 0o644)
+	case b.Asked:
+		return exec.Command(b.Path, "serve", "--config", askedFile), os.WriteFile(askedFile, []byte(askedConfig), 0o644)
 	case b.Server == serverQuaymaster:
 		return exec.Command(b.Path, "serve"), nil
 	case b.Server == serverEcho && dce:
