@@ -108,7 +108,7 @@ func checkAsked(r io.Reader, kind string, size int) (hosts int, err error) {
 }
 
 // checkScanned reads what nmap wrote about hosts, all of which have a port mapper. Of one in a
-// hundred it may lack the list: now and then it gives up on one.
+// hundred it may lack the list: that another program misses one does not end the benchmark.
 func checkScanned(text []byte, hosts int) error {
 	open, listed := 0, 0
 	for line := range bytes.Lines(text) {
