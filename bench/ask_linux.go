@@ -94,6 +94,10 @@ func askOnce(b brief, j job, count bool) (*tally, error) {
 	t := &tally{Elapsed: time.Since(start), Asking: &most}
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == wantedStatus(j.Kind)) {
+		if _, seek := answer.Seek(0, io.SeekStart); seek == nil && j.Asker == serverQuaymaster {
+			_, wrong := checkAsked(answer, j.Kind, j.Rows) // says more than the status
+			err = errors.Join(err, wrong)
+		}
 		return nil, fmt.Errorf("%s: %w%s", strings.Join(cmd.Args, " "), err, said.quote())
 	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
