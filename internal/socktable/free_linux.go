@@ -2,10 +2,11 @@ package socktable
 
 import "golang.org/x/sys/unix"
 
-// Free tells whether a server could listen at a port of TCP or UDP now, on every
-// address of both families, by doing so for an instant: what the table does not show
+// Free tells whether a server could have a port of TCP or UDP now, on every address
+// of both families, by binding it for an instant: what the table does not show
 // counts too, such as the port of an outgoing connection. A connection that is over
-// and still remembered (TIME_WAIT) keeps no server from listening.
+// and still remembered (TIME_WAIT) keeps no server from listening. Over TCP that instant is in the
+// way of nobody who reuses addresses, as servers do.
 func Free(udp bool, port uint16) bool {
 	kind := unix.SOCK_STREAM
 	if udp {
@@ -30,7 +31,6 @@ func bindable(fd int, udp bool, at unix.Sockaddr) bool {
 	if udp { // where reusing means sharing
 		return unix.Bind(fd, at) == nil
 	}
-	// Listening is where the kernel refuses a port that two reuse.
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) == nil &&
-		unix.Bind(fd, at) == nil && unix.Listen(fd, 0) == nil
+	// Where somebody listens the kernel refuses to reuse.
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) == nil && unix.Bind(fd, at) == nil
 }
