@@ -86,18 +86,6 @@ func wantedOf(r *api.GrantRequest) (registry.Wanted, error) {
 	return w, nil
 }
 
-// release takes ports back.
-func (s *Server) release(w http.ResponseWriter, r *http.Request) {
-	peer, err := caller(r)
-	if err == nil {
-		var id endpoint.ID
-		if id, err = endpoint.ParseID(r.PathValue("id")); err == nil {
-			err = s.Registry.Release(endpoint.Owner{UID: peer.UID}, id)
-		}
-	}
-	removed(w, err)
-}
-
 // pool tells what ports are given from, and who has which.
 func (s *Server) pool(w http.ResponseWriter, _ *http.Request) {
 	given, err := s.Registry.Given()

@@ -58,10 +58,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("GET "+api.EndpointsPath, s.list)
 	mux.HandleFunc("POST "+api.EndpointsPath, s.add)
 	mux.HandleFunc("DELETE "+api.EndpointsPath, s.remove)
-	mux.HandleFunc("DELETE "+api.EndpointsPath+"/{id}", s.removeID)
+	mux.HandleFunc("DELETE "+api.EndpointsPath+"/{id}", byID(func(by endpoint.Owner, id endpoint.ID) error { return s.Registry.RemoveID(by, id) }))
 	mux.HandleFunc("GET "+api.PoolPath, s.pool)
 	mux.HandleFunc("POST "+api.GrantsPath, s.grant)
-	mux.HandleFunc("DELETE "+api.GrantsPath+"/{id}", s.release)
+	mux.HandleFunc("DELETE "+api.GrantsPath+"/{id}", byID(s.Registry.Release))
 	mux.HandleFunc("GET "+api.CountersPath, s.counters)
 	var open sync.WaitGroup
 	timeout := cmp.Or(s.readTimeout, readTimeout)
@@ -321,15 +321,18 @@ func registrationsOf(a *api.Addition) ([]endpoint.Registration, error) {
 	return regs, errors.Join(mistakes...)
 }
 
-func (s *Server) removeID(w http.ResponseWriter, r *http.Request) {
-	peer, err := caller(r)
-	if err == nil {
-		var id endpoint.ID
-		if id, err = endpoint.ParseID(r.PathValue("id")); err == nil {
-			err = s.Registry.RemoveID(endpoint.Owner{UID: peer.UID}, id)
+// byID returns what has the caller end what it names by its id.
+func byID(end func(by endpoint.Owner, id endpoint.ID) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, err := caller(r)
+		if err == nil {
+			var id endpoint.ID
+			if id, err = endpoint.ParseID(r.PathValue("id")); err == nil {
+				err = end(endpoint.Owner{UID: peer.UID}, id)
+			}
 		}
+		removed(w, err)
 	}
-	removed(w, err)
 }
 
 func (s *Server) remove(w http.ResponseWriter, r *http.Request) {
