@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/process"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 )
 
@@ -117,7 +117,7 @@ func socketLinks(pids []int) (links map[uint32]link, hidden bool) {
 // somebody waits for it.
 func runs(pid int) bool {
 	const zombie = 'Z'
-	state, _ := stateOf(pid)
+	state, _ := process.State(pid)
 	return state != zombie && unix.Kill(pid, 0) != unix.ESRCH
 }
 
@@ -165,26 +165,11 @@ func childrenByParent() map[int][]int {
 	names, _ := readNames("/proc")
 	for _, name := range names {
 		if pid, err := strconv.Atoi(name); err == nil {
-			_, parent := stateOf(pid)
+			_, parent := process.State(pid)
 			all[parent] = append(all[parent], pid)
 		}
 	}
 	return all
-}
-
-// stateOf returns fields 3 and 4 of /proc/PID/stat (proc(5)), zeros if there is none.
-func stateOf(pid int) (state byte, parent int) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0
-	}
-	// The name, field 2, may have blanks and brackets in it.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 2 {
-		return 0, 0
-	}
-	parent, _ = strconv.Atoi(string(fields[1]))
-	return fields[0][0], parent
 }
 
 // inOurGroup tells whether a process has this one's process group.

@@ -81,26 +81,46 @@ func (p *Process) UID() (uint32, error) {
 	return 0, fmt.Errorf("process %d: no uid in /proc/%d/status", p.PID, p.PID)
 }
 
-// started returns field 22 of /proc/PID/stat (proc(5)), or 0.
+// State returns the state of the process that has a number, such as 'Z' of one that has ended
+// and was not waited for, and the number of its parent; zeros if there is none.
+func State(pid int) (state byte, parent int) {
+	fields := stat(pid)
+	if len(fields) < 2 {
+		return 0, 0
+	}
+	parent, _ = strconv.Atoi(string(fields[1]))
+	return fields[0][0], parent
+}
+
+// started returns field 22 of /proc/PID/stat, or 0.
 func started(pid int32) uint64 {
+	const at = 22 - firstField
+	fields := stat(int(pid))
+	if len(fields) <= at {
+		return 0
+	}
+	began, _ := strconv.ParseUint(string(fields[at]), 10, 64)
+	return began
+}
+
+// firstField is the number of the first field that stat returns.
+const firstField = 3
+
+// stat returns the fields of /proc/PID/stat (proc(5)) behind the name, field 2, as far as
+// started; nil if there is no such process.
+func stat(pid int) [][]byte {
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/stat", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0
+		return nil
 	}
 	defer unix.Close(fd)
 	// One read: package os would take three, and ask whether the file can be polled.
 	var buf [512]byte // more than the fields up to this one can have
 	n, err := unix.Read(fd, buf[:])
 	if err != nil {
-		return 0
+		return nil
 	}
 	text := buf[:n]
-	// The name, field 2, may have blanks and brackets in it.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	const after = 22 - 3
-	if len(fields) <= after {
-		return 0
-	}
-	began, _ := strconv.ParseUint(string(fields[after]), 10, 64)
-	return began
+	// The name may have blanks and brackets in it.
+	return bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 }

@@ -32,6 +32,9 @@ func TestProcess(t *testing.T) {
 	if uid, err := p.UID(); err != nil || uid != uint32(os.Getuid()) {
 		t.Errorf("UID = %d, %v, want %d", uid, err, os.Getuid())
 	}
+	if state, parent := process.State(int(pid)); state == 0 || state == 'Z' || parent != os.Getpid() {
+		t.Errorf("State(%d) = %q, child of %d, want one that runs and is a child of %d", pid, state, parent, os.Getpid())
+	}
 	again, ok := process.Reopen(pid, p.Started)
 	if !ok {
 		t.Fatalf("Reopen(%d, %d) finds nothing while it runs", pid, p.Started)
@@ -55,6 +58,9 @@ func TestProcess(t *testing.T) {
 	}
 	if _, err := p.UID(); err == nil {
 		t.Error("UID of a process that ended: want an error")
+	}
+	if state, parent := process.State(int(pid)); state != 0 || parent != 0 {
+		t.Errorf("State after its end = %q, child of %d, want nothing", state, parent)
 	}
 	if q, ok := process.Reopen(pid, p.Started); ok {
 		t.Errorf("Reopen after its end = %v, want nothing", q)
