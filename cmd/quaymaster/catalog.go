@@ -52,6 +52,16 @@ func (f *catalogFlags) load() (*catalog.Catalog, error) {
 	return c, nil
 }
 
+// loadFor is load, with the systems of --os.
+func (f *catalogFlags) loadFor() (*catalog.Catalog, []*catalog.OS, error) {
+	c, err := f.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	systems, err := f.servers(c)
+	return c, systems, err
+}
+
 // servers returns the systems of --os, none if it was not given.
 func (f *catalogFlags) servers(c *catalog.Catalog) ([]*catalog.OS, error) {
 	var all []*catalog.OS

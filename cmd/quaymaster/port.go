@@ -77,11 +77,7 @@ func runPort(f *catalogFlags, cmd *cobra.Command, args []string) error {
 }
 
 func runPortList(f *catalogFlags) error {
-	c, err := f.load()
-	if err != nil {
-		return err
-	}
-	systems, err := f.servers(c)
+	c, systems, err := f.loadFor()
 	if err != nil {
 		return err
 	}

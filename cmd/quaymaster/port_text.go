@@ -20,7 +20,7 @@ const currentStatus = string(catalog.ServiceCurrent)
 // printPorts shows what ports are, in blocks of lines with a word before each, for a page where there is
 // no screen.
 func printPorts(s show.Screen, d *portDocument, sources bool) error {
-	p := portPrinter{w: bufio.NewWriter(s), width: s.Width, color: s.Color, sources: sources}
+	p := portPrinter{w: bufio.NewWriter(s), width: s.Width, bold: s.Bold, sources: sources}
 	const page = 100
 	if p.width == 0 {
 		p.width = page
@@ -99,7 +99,7 @@ func (p *portAnswer) transportNames() string {
 type portPrinter struct {
 	w       *bufio.Writer
 	width   int
-	color   bool
+	bold    func(string) string
 	sources bool
 	number  string   // to be written before the next line; mostly empty
 	notes   []string // of the transport that were written
@@ -114,10 +114,7 @@ const (
 // head writes the first line of a block, which begins with a port.
 func (p *portPrinter) head(port, left, right string) {
 	padded := fmt.Sprintf("%-*s ", portWidth-1, port)
-	if p.color {
-		padded = lipgloss.NewStyle().Bold(true).Render(port) + padded[len(port):]
-	}
-	p.title(padded, left, right)
+	p.title(p.bold(port)+padded[len(port):], left, right)
 }
 
 // title writes left, and right at its column if it fits in.

@@ -197,11 +197,7 @@ each other. In JSON and YAML it says all that is known of them.`,
 }
 
 func (f *roleListFlags) run() error {
-	c, err := f.load()
-	if err != nil {
-		return err
-	}
-	systems, err := f.servers(c)
+	c, systems, err := f.loadFor()
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"charm.land/lipgloss/v2"
-
 	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/show"
 	"github.com/quaymaster/quaymaster/portset"
@@ -28,10 +26,7 @@ func (f *roleFacts) print(s show.Screen, roles []*catalog.Role, sources bool) er
 
 func (f *roleFacts) printRole(s show.Screen, r *catalog.Role, sources bool) {
 	listens, connects := f.listens(r.ID), f.connects(r.ID)
-	title := show.Clean(r.ID)
-	if s.Color {
-		title = lipgloss.NewStyle().Bold(true).Render(title)
-	}
+	title := s.Bold(show.Clean(r.ID))
 	fmt.Fprintf(s, "%s  (%s)\n", title, show.Clean(r.Description))
 	if len(listens) > 0 {
 		fmt.Fprintf(s, "\nlistens, and for whom:\n")

@@ -54,10 +54,7 @@ func (f *serviceFacts) print(s show.Screen, services []*catalog.Service, sources
 
 // printTitle prints what a service is.
 func printTitle(s show.Screen, one *catalog.Service) {
-	title := show.Clean(one.Name)
-	if s.Color {
-		title = lipgloss.NewStyle().Bold(true).Render(title)
-	}
+	title := s.Bold(show.Clean(one.Name))
 	about := []string{one.ID, one.Group}
 	switch one.Status {
 	case catalog.ServiceLegacy:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"charm.land/lipgloss/v2"
 	"golang.org/x/term"
 )
 
@@ -29,6 +30,15 @@ func NewScreen(f *os.File, color Color, noColor string) Screen {
 	}
 	s.Color = color == ColorAlways || color == ColorAuto && s.Terminal && noColor == ""
 	return s
+}
+
+// Bold returns text in bold where s has colour, and as it is elsewhere. The text must be
+// clean.
+func (s Screen) Bold(text string) string {
+	if !s.Color {
+		return text
+	}
+	return lipgloss.NewStyle().Bold(true).Render(text)
 }
 
 // A Color says when to colour output. It is the value of the flag --color and has

@@ -68,11 +68,7 @@ func (t *Table) Print(s Screen) error {
 	}
 	widths := t.widths(heads, s.Width)
 	w := bufio.NewWriter(s)
-	line := t.line(heads, widths)
-	if s.Color {
-		line = lipgloss.NewStyle().Bold(true).Render(line)
-	}
-	fmt.Fprintln(w, line)
+	fmt.Fprintln(w, s.Bold(t.line(heads, widths)))
 	for _, row := range t.rows {
 		fmt.Fprintln(w, t.line(row, widths))
 	}
