@@ -10,13 +10,10 @@ import (
 const (
 	berBool        = 0x01
 	berInt         = 0x02
-	berBits        = 0x03
 	berOctets      = 0x04
 	berNull        = 0x05
 	berOID         = 0x06
 	berEnum        = 0x0a
-	berTime        = 0x18 // GeneralizedTime
-	berGeneral     = 0x1b // GeneralString
 	berSequence    = 0x30
 	berSet         = 0x31
 	berContext     = 0x80 // [0], primitive
@@ -57,9 +54,6 @@ func berNumber(tag byte, v uint32) []byte {
 	return ber(tag, b)
 }
 
-// berExplicit returns an element within [n].
-func berExplicit(n byte, element []byte) []byte { return ber(berNested|n, element) }
-
 // berSize returns the whole size of the element that begins with head, and how much of that
 // is its tag and length; ok is false while head is too short to tell. Lengths need not be
 // as short as can be: Active Directory writes them in four bytes. Tags of several bytes and lengths
@@ -97,14 +91,6 @@ type berReader struct {
 
 // more tells whether elements follow.
 func (r *berReader) more() bool { return r.err == nil && len(r.b) > 0 }
-
-// peek returns the tag of the next element; 0: there is none.
-func (r *berReader) peek() byte {
-	if !r.more() {
-		return 0
-	}
-	return r.b[0]
-}
 
 // next returns the next element, whatever it is.
 func (r *berReader) next() (tag byte, contents []byte) {
@@ -155,17 +141,18 @@ func (r *berReader) number(want byte) int64 {
 	return v
 }
 
-// optional returns a reader of what is within [n], if that is next; ok is false if it is not.
-func (r *berReader) optional(n byte) (inner *berReader, ok bool) {
-	if r.peek() != berNested|n {
-		return nil, false
-	}
-	return r.inside(berNested | n), r.err == nil
-}
-
 // berOf returns an object identifier.
 func berOf(id asn1.ObjectIdentifier) []byte {
 	b, err := asn1.Marshal(id)
+	if err != nil {
+		panic(err) // ours are valid
+	}
+	return b
+}
+
+// der returns the encoding of a question of ours.
+func der(question any, params string) []byte {
+	b, err := asn1.MarshalWithParams(question, params)
 	if err != nil {
 		panic(err) // ours are valid
 	}

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"context"
+	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -14,7 +15,7 @@ import (
 const kerberosSkew = 5 * time.Minute
 
 // kerberosErrors are the errors that a question like ours is answered with (RFC 4120, section 7.5.9).
-var kerberosErrors = map[int64]string{
+var kerberosErrors = map[int]string{
 	6:  "KDC_ERR_C_PRINCIPAL_UNKNOWN",
 	7:  "KDC_ERR_S_PRINCIPAL_UNKNOWN",
 	12: "KDC_ERR_POLICY",
@@ -28,29 +29,47 @@ var kerberosErrors = map[int64]string{
 	68: "KDC_ERR_WRONG_REALM",
 }
 
-// kerberosQuestion asks for a ticket for nobody (RFC 4120, section 5.4.1), which gets an error.
+// A kerberosName is a principal without its realm (RFC 4120, section 5.2.2).
+type kerberosName struct {
+	Kind  int             `asn1:"explicit,tag:0"`
+	Parts []asn1.RawValue `asn1:"explicit,tag:1"`
+}
+
+// kerberosString returns a string as Kerberos writes it (RFC 4120, section 5.2.1): package asn1 only reads such.
+func kerberosString(s string) asn1.RawValue {
+	return asn1.RawValue{Tag: asn1.TagGeneralString, Bytes: []byte(s)}
+}
+
+// kerberosQuestion asks for a ticket for nobody (RFC 4120, section 5.4.1), which gets an error. It is written here, and
+// the error read, as gokrb5 is for the authentication that the build tag noauth leaves out.
 func kerberosQuestion(realm string) []byte {
 	const none, noUser = "QUAYMASTER.INVALID", "quaymaster-asks-for-nobody"
 	realm = cmp.Or(strings.ToUpper(realm), none)
-	name := func(kind uint32, parts ...string) []byte {
-		var all [][]byte
-		for _, s := range parts {
-			all = append(all, berString(berGeneral, s))
-		}
-		return ber(berSequence, berExplicit(0, berNumber(berInt, kind)), berExplicit(1, ber(berSequence, all...)))
+	type body struct {
+		Options asn1.BitString `asn1:"explicit,tag:0"`
+		Client  kerberosName   `asn1:"explicit,tag:1"`
+		Realm   asn1.RawValue
+		Service kerberosName `asn1:"explicit,tag:3"`
+		Till    time.Time    `asn1:"generalized,explicit,tag:5"`
+		Nonce   int32        `asn1:"explicit,tag:7"`
+		Ciphers []int        `asn1:"explicit,tag:8"`
 	}
-	const principal, service, aes256, aes128, rc4 = 1, 2, 18, 17, 23
-	body := ber(berSequence,
-		berExplicit(0, ber(berBits, make([]byte, 5))), // no unused bits, no options
-		berExplicit(1, name(principal, noUser)),
-		berExplicit(2, berString(berGeneral, realm)),
-		berExplicit(3, name(service, "krbtgt", realm)),
-		berExplicit(5, berString(berTime, "20370913024805Z")),
-		berExplicit(7, berNumber(berInt, rand.Uint32()>>1)),
-		berExplicit(8, ber(berSequence, berNumber(berInt, aes256), berNumber(berInt, aes128), berNumber(berInt, rc4))))
+	type request struct {
+		Version int  `asn1:"explicit,tag:1"`
+		Kind    int  `asn1:"explicit,tag:2"`
+		Body    body `asn1:"explicit,tag:4"`
+	}
 	const version, asReq = 5, 10
-	return ber(berApplication|asReq, ber(berSequence,
-		berExplicit(1, berNumber(berInt, version)), berExplicit(2, berNumber(berInt, asReq)), berExplicit(4, body)))
+	const principal, service, aes256, aes128, rc4 = 1, 2, 18, 17, 23
+	return der(request{version, asReq, body{
+		Options: asn1.BitString{Bytes: make([]byte, 4), BitLength: 32}, // none
+		Client:  kerberosName{principal, []asn1.RawValue{kerberosString(noUser)}},
+		Realm:   asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: der(kerberosString(realm), "")},
+		Service: kerberosName{service, []asn1.RawValue{kerberosString("krbtgt"), kerberosString(realm)}},
+		Till:    time.Date(2037, 9, 13, 2, 48, 5, 0, time.UTC),
+		Nonce:   rand.Int32(),
+		Ciphers: []int{aes256, aes128, rc4},
+	}}, "application,explicit,tag:10")
 }
 
 func askKerberos(ctx context.Context, t *talk) error {
@@ -107,68 +126,47 @@ func parseKpasswd(b []byte) (krbError, error) {
 	return parseKRBError(b)
 }
 
-// A krbError is an error of Kerberos (RFC 4120, section 5.9.1).
+// A krbError is an error of Kerberos (RFC 4120, section 5.9.1), up to what is for programs.
 type krbError struct {
-	time  time.Time // of the server
-	code  int64
-	realm string
-	text  string
+	Version     int           `asn1:"explicit,tag:0"`
+	Kind        int           `asn1:"explicit,tag:1"`
+	ClientTime  time.Time     `asn1:"generalized,optional,explicit,tag:2"`
+	ClientMicro int           `asn1:"optional,explicit,tag:3"`
+	Time        time.Time     `asn1:"generalized,explicit,tag:4"` // of the server; with its microseconds once parsed
+	Micro       int           `asn1:"explicit,tag:5"`
+	Code        int           `asn1:"explicit,tag:6"`
+	ClientRealm string        `asn1:"optional,explicit,tag:7"`
+	Client      asn1.RawValue `asn1:"optional,explicit,tag:8"`
+	Realm       string        `asn1:"explicit,tag:9"`
+	Service     asn1.RawValue `asn1:"explicit,tag:10"`
+	Text        string        `asn1:"optional,explicit,tag:11"`
 }
 
 func parseKRBError(b []byte) (e krbError, err error) {
-	const krbErrorTag = 30
-	r := (&berReader{b: b}).inside(berApplication | krbErrorTag).inside(berSequence)
-	skip := func(n byte) {
-		if r.peek() == berNested|n {
-			r.next()
-		}
+	if _, err := asn1.UnmarshalWithParams(b, &e, "application,explicit,tag:30"); err != nil {
+		return krbError{}, fmt.Errorf("%w: %w", errAnswer, err)
 	}
-	version := r.inside(berNested)
-	if v := version.number(berInt); version.err == nil && v != 5 {
-		return e, fmt.Errorf("%w: version %d", errAnswer, v)
+	if e.Version != 5 {
+		return krbError{}, fmt.Errorf("%w: version %d", errAnswer, e.Version)
 	}
-	for n := byte(1); n <= 3; n++ { // kind, client's time and its microseconds
-		skip(n)
-	}
-	at := r.inside(berNested | 4)
-	micro := r.inside(berNested | 5)
-	stamp, parseErr := time.Parse("20060102150405Z", string(at.bytes(berTime)))
-	e.time = stamp.Add(time.Duration(micro.number(berInt)%1e6) * time.Microsecond)
-	code := r.inside(berNested | 6)
-	e.code = code.number(berInt)
-	skip(7)
-	skip(8)
-	realm := r.inside(berNested | 9)
-	e.realm = string(realm.bytes(berGeneral))
-	r.bytes(berNested | 10)
-	if inner, ok := r.optional(11); ok {
-		e.text = string(inner.bytes(berGeneral))
-	}
-	for _, part := range []*berReader{version, at, micro, code, realm, r} {
-		if part.err != nil {
-			return krbError{}, part.err
-		}
-	}
-	if parseErr != nil {
-		return krbError{}, fmt.Errorf("%w: %w", errAnswer, parseErr)
-	}
+	e.Time = e.Time.Add(time.Duration(e.Micro%1e6) * time.Microsecond)
 	return e, nil
 }
 
 // readKRBError says what an error says.
 func (t *talk) readKRBError(e krbError, at time.Time) {
 	t.What = "Kerberos"
-	text := []string{fmt.Sprintf("error %d", e.code)}
-	if name := kerberosErrors[e.code]; name != "" {
+	text := []string{fmt.Sprintf("error %d", e.Code)}
+	if name := kerberosErrors[e.Code]; name != "" {
 		text[0] = name
 	}
-	if e.realm != "" {
-		text = append(text, "realm "+part(e.realm))
+	if e.Realm != "" {
+		text = append(text, "realm "+part(e.Realm))
 	}
-	skew := e.time.Sub(at)
+	skew := e.Time.Sub(at)
 	text = append(text, "clock "+offset(skew))
-	if e.text != "" {
-		text = append(text, part(e.text))
+	if e.Text != "" {
+		text = append(text, part(e.Text))
 	}
 	t.Text = strings.Join(text, ", ")
 	if skew.Abs() > kerberosSkew {

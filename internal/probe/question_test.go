@@ -71,11 +71,11 @@ var decoders = []struct {
 	}, [][]byte{unhex(sambaRoot)}, "dc1.corp.example", true},
 	{"kerberos", func(b []byte) (any, error) {
 		e, err := parseKRBError(b)
-		return fmt.Sprintf("%d %s %s", e.code, e.realm, e.time.Format(time.RFC3339Nano)), err
+		return fmt.Sprintf("%d %s %s", e.Code, e.Realm, e.Time.Format(time.RFC3339Nano)), err
 	}, [][]byte{unhex(sambaKRBError)}, "6 QUAYMASTER.INVALID 2026-11-30T00:18:38.091051Z", true},
 	{"kpasswd", func(b []byte) (any, error) {
 		e, err := parseKpasswd(b)
-		return e.realm, err
+		return e.Realm, err
 	}, [][]byte{unhex(sambaKpasswd)}, "CORP.EXAMPLE", true},
 	{"netbios", func(b []byte) (any, error) { return parseNodeStatus(b) }, [][]byte{unhex(sambaNodeStatus)},
 		"host DC1, domain CORP, file server, PDC, domain controller, f0:07:cd:40:98:7f", false},
@@ -264,7 +264,7 @@ func TestKerberosSkew(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &talk{PortResult: &PortResult{}}
-	r.readKRBError(e, e.time.Add(6*time.Minute))
+	r.readKRBError(e, e.Time.Add(6*time.Minute))
 	if len(r.Problems) != 1 || !strings.Contains(r.Text, "clock 6m0s behind") {
 		t.Errorf("%q, problems %q, want one", r.Text, r.Problems)
 	}
