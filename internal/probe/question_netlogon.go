@@ -2,37 +2,38 @@ package probe
 
 import (
 	"context"
+	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // askLDAP sends a domain controller the ping by which it is located: a search over UDP for the attribute
 // Netlogon of the root (MS-ADTS, section 6.3.3). Other servers of connectionless LDAP answer it with less.
 func askLDAP(ctx context.Context, t *talk) error {
-	id := rand.Uint32N(1<<31-1) + 1
-	answer, err := t.exchange(ctx, netlogonQuestion(id, t.q.Name), func(b []byte) bool {
-		got, _, err := parseLDAP(b)
-		return err == nil && got == id
+	id := rand.Int32N(1<<31-1) + 1
+	var op *ber.Packet
+	_, err := t.exchange(ctx, netlogonQuestion(id, t.q.Name), func(b []byte) bool {
+		message, err := parseBER(b)
+		if err != nil {
+			return false
+		}
+		var got int64
+		got, op, err = parseLDAP(message)
+		return err == nil && got == int64(id)
 	})
 	if err != nil {
 		return err
 	}
-	_, op, err := parseLDAP(answer)
-	if err != nil {
-		return err
-	}
 	t.What = "LDAP"
-	if op.kind != ldapEntry {
+	if op.Tag != ldapEntry {
 		t.Text = "answers, and is no domain controller"
 		return nil
 	}
-	entry, err := parseLDAPEntry(op.contents)
-	if err != nil {
-		return err
-	}
-	ping, err := parseNetlogon([]byte(entry.first("netlogon")))
+	ping, err := parsePing(op)
 	if err != nil {
 		return err
 	}
@@ -40,16 +41,25 @@ func askLDAP(ctx context.Context, t *talk) error {
 	return nil
 }
 
-func netlogonQuestion(id uint32, domain string) []byte {
+func netlogonQuestion(id int32, domain string) []byte {
 	is := func(attribute, value string) []byte {
-		return ber(berNested|3, berString(berOctets, attribute), berString(berOctets, value))
+		return der(struct{ Attribute, Value []byte }{[]byte(attribute), []byte(value)}, "tag:3")
 	}
 	const extended, withFlags = 4, 2 // the answer with names of DNS; not the one for NT 4
-	terms := [][]byte{is("NtVer", string(binary.LittleEndian.AppendUint32(nil, extended|withFlags)))}
+	terms := is("NtVer", string(binary.LittleEndian.AppendUint32(nil, extended|withFlags)))
 	if domain != "" {
-		terms = append(terms, is("DnsDomain", domain))
+		terms = append(terms, is("DnsDomain", domain)...)
 	}
-	return ldapSearch(id, ber(berNested, terms...), "Netlogon")
+	return ldapSearch(id, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: terms}, "Netlogon") // all of them
+}
+
+// parsePing reads the answer to the ping in an entry.
+func parsePing(op *ber.Packet) (netlogonAnswer, error) {
+	entry, err := parseLDAPEntry(op)
+	if err != nil {
+		return netlogonAnswer{}, err
+	}
+	return parseNetlogon([]byte(entry.first("netlogon")))
 }
 
 // A netlogonAnswer is what a domain controller says to the ping (MS-ADTS, section 6.3.1.9).

@@ -46,6 +46,8 @@ type ntpAnswer struct {
 	sent                time.Time
 }
 
+// parseNTP reads an answer. The library for NTP, beevik/ntp 1.6, only reads what it asked itself, and panics on an answer
+// whose poll interval or precision is 0x80.
 func parseNTP(b []byte) (ntpAnswer, error) {
 	if len(b) < ntpSize {
 		return ntpAnswer{}, errAnswer

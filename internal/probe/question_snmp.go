@@ -6,6 +6,8 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/rand/v2"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // sysDescr is the description of the system (RFC 3418).
@@ -14,7 +16,7 @@ var sysDescr = asn1.ObjectIdentifier{1, 3, 6, 1, 2, 1, 1, 1, 0}
 // askSNMP asks for the system's description by version 2c. An agent is silent where it does not know
 // the community, but one of version 3 says so to everybody (RFC 3414, section 4).
 func askSNMP(ctx context.Context, t *talk) error {
-	id := rand.Uint32() >> 1
+	id := rand.Int32()
 	question := snmpQuestion(id, cmp.Or(t.q.Secret, "public"))
 	if _, err := t.conn.Write(snmpDiscovery(id)); err != nil {
 		return err
@@ -25,7 +27,7 @@ func askSNMP(ctx context.Context, t *talk) error {
 		var err error
 		a, err = parseSNMP(b)
 		v3 = v3 || err == nil && a.version == 3
-		return err == nil && a.version != 3 && uint32(a.id) == id
+		return err == nil && a.version != 3 && a.id == int64(id)
 	})
 	switch {
 	case err != nil && !v3:
@@ -44,21 +46,48 @@ func askSNMP(ctx context.Context, t *talk) error {
 	return nil
 }
 
-func snmpQuestion(id uint32, community string) []byte {
-	return ber(berSequence, berNumber(berInt, 1), berString(berOctets, community),
-		ber(berNested, berNumber(berInt, id), berNumber(berInt, 0), berNumber(berInt, 0), // GetRequest
-			ber(berSequence, ber(berSequence, berOf(sysDescr), ber(berNull)))))
+// An snmpPDU is a question within a message (RFC 3416, section 3).
+type snmpPDU struct {
+	ID, Status, Index int32
+	Bindings          []snmpBinding
+}
+
+type snmpBinding struct {
+	Name  asn1.ObjectIdentifier
+	Value asn1.RawValue
+}
+
+func snmpQuestion(id int32, community string) []byte {
+	return der(struct {
+		Version   int
+		Community []byte
+		Get       snmpPDU `asn1:"tag:0"`
+	}{1, []byte(community), snmpPDU{ID: id, Bindings: []snmpBinding{{sysDescr, asn1.NullRawValue}}}}, "")
 }
 
 // snmpDiscovery asks for the engine's id (RFC 3412, section 6; RFC 3414, section 4).
-func snmpDiscovery(id uint32) []byte {
-	none := berString(berOctets, "")
-	zero := berNumber(berInt, 0)
-	const reportable, userSecurity = "\x04", 3
-	return ber(berSequence, berNumber(berInt, 3),
-		ber(berSequence, berNumber(berInt, id), berNumber(berInt, 65507), berString(berOctets, reportable), berNumber(berInt, userSecurity)),
-		ber(berOctets, ber(berSequence, none, zero, zero, none, none, none)),
-		ber(berSequence, none, none, ber(berNested, berNumber(berInt, id), zero, zero, ber(berSequence))))
+func snmpDiscovery(id int32) []byte {
+	type header struct {
+		ID, MaxSize int32
+		Flags       []byte
+		Security    int
+	}
+	type user struct {
+		Engine              []byte
+		Boots, Time         int
+		Name, Auth, Privacy []byte
+	}
+	type scoped struct {
+		Engine, Context []byte
+		Get             snmpPDU `asn1:"tag:0"`
+	}
+	const reportable, userSecurity = 4, 3
+	return der(struct {
+		Version int
+		Header  header
+		User    []byte
+		Data    scoped
+	}{3, header{id, maxBER, []byte{reportable}, userSecurity}, der(user{}, ""), scoped{Get: snmpPDU{ID: id}}}, "")
 }
 
 // An snmpAnswer is what an agent says; of version 3 only that it is one.
@@ -69,24 +98,26 @@ type snmpAnswer struct {
 	text    string
 }
 
+// parseSNMP reads an answer. The library for SNMP, gosnmp 1.47, panics on a binding that claims to be 2^63-1 bytes.
 func parseSNMP(b []byte) (a snmpAnswer, err error) {
-	r := (&berReader{b: b}).inside(berSequence)
-	a.version = r.number(berInt) + 1 // on the wire 0, 1, and 3 for 3
-	if a.version == 4 {
+	message, err := parseBER(b)
+	if err != nil {
+		return a, err
+	}
+	wire, ok := valueWithin[int64](message, 0)
+	if a.version = wire + 1; wire == 3 { // on the wire 0, 1, and 3 for 3
 		a.version = 3
-		r.bytes(berSequence)
-		return a, r.err
+		if !isElement(within(message, 1), ber.ClassUniversal, ber.TagSequence) {
+			return snmpAnswer{}, fmt.Errorf("%w: no message of SNMP version 3", errAnswer)
+		}
+		return a, nil
 	}
-	r.bytes(berOctets)
-	r = r.inside(berNested | 2) // Response
-	a.id, a.status = r.number(berInt), r.number(berInt)
-	r.number(berInt)
-	r = r.inside(berSequence)
-	r = r.inside(berSequence)
-	r.bytes(berOID)
-	tag, value := r.next()
-	if tag == berOctets {
-		a.text = string(value)
+	response := within(message, 2)
+	a.id, _ = valueWithin[int64](response, 0)
+	a.status, _ = valueWithin[int64](response, 1)
+	if value := within(response, 3, 0, 1); !ok || value == nil || !isElement(response, ber.ClassContext, 2) {
+		return snmpAnswer{}, fmt.Errorf("%w: no response of SNMP", errAnswer)
 	}
-	return a, r.err
+	a.text, _ = valueWithin[string](response, 3, 0, 1)
+	return a, nil
 }

@@ -2,13 +2,17 @@ package probe
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -31,25 +35,33 @@ func unhex(s string) []byte {
 	return b
 }
 
-// ldapOf reads an entry in a message.
-func ldapOf(b []byte) (ldapAttributes, error) {
-	_, op, err := parseLDAP(b)
+// entryOf returns an entry in a message.
+func entryOf(b []byte) (*ber.Packet, error) {
+	message, err := parseBER(b)
 	if err != nil {
 		return nil, err
 	}
-	if op.kind != ldapEntry {
-		return nil, errAnswer
+	_, op, err := parseLDAP(message)
+	if err == nil && op.Tag != ldapEntry {
+		err = errAnswer
 	}
-	return parseLDAPEntry(op.contents)
+	return op, err
 }
 
 // netlogonOf reads the answer of a domain controller in a message.
 func netlogonOf(b []byte) (netlogonAnswer, error) {
-	entry, err := ldapOf(b)
+	entry, err := entryOf(b)
 	if err != nil {
 		return netlogonAnswer{}, err
 	}
-	return parseNetlogon([]byte(entry.first("netlogon")))
+	return parsePing(entry)
+}
+
+// An snmpResponse is what agents answer with (RFC 3416, section 4.2).
+type snmpResponse struct {
+	Version   int
+	Community []byte
+	PDU       snmpPDU `asn1:"tag:2"`
 }
 
 // decoders are all of ours, each with answers that it understands. What it returns is printed for
@@ -66,7 +78,11 @@ var decoders = []struct {
 	{"netlogon alone", func(b []byte) (any, error) { return parseNetlogon(b) }, [][]byte{unhex(sambaNetlogon[2*30 : len(sambaNetlogon)-2*8])},
 		"domain corp.example (CORP), host dc1.corp.example, site Default-First-Site-Name: PDC, global catalog, KDC, time, reliable time, writable", true},
 	{"ldap", func(b []byte) (any, error) {
-		e, err := ldapOf(b)
+		op, err := entryOf(b)
+		if err != nil {
+			return nil, err
+		}
+		e, err := parseLDAPEntry(op)
 		return e.first("dnshostname"), err
 	}, [][]byte{unhex(sambaRoot)}, "dc1.corp.example", true},
 	{"kerberos", func(b []byte) (any, error) {
@@ -83,8 +99,7 @@ var decoders = []struct {
 	{"smb1", func(b []byte) (any, error) { return nil, parseSMB1(b) },
 		[][]byte{append(append([]byte("\xffSMB\x72"), make([]byte, 27)...), 17, 0, 0)}, "<nil>", true},
 	{"snmp", func(b []byte) (any, error) { return parseSNMP(b) }, [][]byte{
-		ber(berSequence, berNumber(berInt, 1), berString(berOctets, "public"), ber(berNested|2, berNumber(berInt, 7), berNumber(berInt, 0), berNumber(berInt, 0),
-			ber(berSequence, ber(berSequence, berOf(sysDescr), berString(berOctets, "a switch"))))), // RFC 3416, section 4.2
+		der(snmpResponse{1, []byte("public"), snmpPDU{ID: 7, Bindings: []snmpBinding{{sysDescr, asn1.RawValue{Tag: asn1.TagOctetString, Bytes: []byte("a switch")}}}}}, ""),
 		snmpDiscovery(7),
 	}, "{2 7 0 a switch}", true},
 	{"ntp", func(b []byte) (any, error) { return parseNTP(b) }, [][]byte{append([]byte{4<<3 | 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 'G', 'P', 'S', 0}, make([]byte, 32)...)},
@@ -145,47 +160,48 @@ func FuzzDecoders(f *testing.F) {
 	})
 }
 
-// FuzzBER: an element that is read is one that we would write, but for the length of its length.
-func FuzzBER(f *testing.F) {
-	for _, s := range []string{"0500", "30840000000102", "3080", "308101ff", "0485ffffffffff", sambaRoot} {
-		f.Add(unhex(s))
+// nested returns as many elements within each other as fit into a size.
+func nested(size int) []byte {
+	const header = 4
+	depth := min(size/header/2, 990)
+	b := make([]byte, size)
+	for i := range depth {
+		left := size - header*(i+1)
+		copy(b[header*i:], []byte{0x30, 0x82, byte(left >> 8), byte(left)})
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := &berReader{b: b}
-		for r.more() {
-			left := len(r.b)
-			tag, contents := r.next()
-			if r.err != nil {
-				break
-			}
-			if len(r.b) >= left {
-				t.Fatalf("%x: nothing was read", b)
-			}
-			if len(contents) > 0xffff {
-				continue
-			}
-			back := &berReader{b: ber(tag, contents)}
-			if tag2, contents2 := back.next(); back.err != nil || tag2 != tag || !bytes.Equal(contents, contents2) || back.more() {
-				t.Errorf("%x: element %#x %x comes back as %#x %x, %v", b, tag, contents, tag2, contents2, back.err)
-			}
-		}
-	})
+	left := size - header*(depth+1)
+	copy(b[header*depth:], []byte{4, 0x82, byte(left >> 8), byte(left)})
+	return b
 }
 
-func TestBERNumbers(t *testing.T) {
-	for v, want := range map[uint32]string{0: "020100", 1: "020101", 127: "02017f", 128: "02020080", 256: "02020100", 1<<31 - 1: "02047fffffff", 1<<32 - 1: "020500ffffffff"} {
-		b := berNumber(berInt, v)
-		if got := hex.EncodeToString(b); got != want {
-			t.Errorf("berNumber(%d) = %s, want %s", v, got, want)
-		}
-		r := &berReader{b: b}
-		if got := r.number(berInt); got != int64(v) || r.err != nil {
-			t.Errorf("%s is read as %d, %v, want %d", want, got, r.err, v)
-		}
+// TestNestedBER: elements within elements cost about what maxBER says, with the race detector some more, and no more are read.
+func TestNestedBER(t *testing.T) {
+	if _, err := parseBER(nested(maxBER + 1)); !errors.Is(err, errEnd) {
+		t.Errorf("more than maxBER: %v, want %v", err, errEnd)
 	}
-	r := &berReader{b: unhex("0201ff")}
-	if got := r.number(berInt); got != -1 {
-		t.Errorf("0201ff is read as %d, want -1", got)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := parseBER(nested(maxBER)); err != nil {
+		t.Error(err)
+	}
+	runtime.ReadMemStats(&after)
+	if size := after.TotalAlloc - before.TotalAlloc; size > 64<<20 {
+		t.Errorf("%d bytes cost %d bytes", maxBER, size)
+	}
+}
+
+// TestLDAPWithoutEnd: no more than maxBER is read of LDAP over TCP.
+func TestLDAPWithoutEnd(t *testing.T) {
+	r := ask(t, PortQuestion{Network: "tcp", Port: serveTCP(t, says(string(nested(1<<16-1)))), Ask: "ldap"})
+	if len(r.Problems) != 1 || !strings.Contains(r.Problems[0], errEnd.Error()) {
+		t.Errorf("problems %q, want %q", r.Problems, errEnd)
+	}
+}
+
+// TestSNMPBinding: what gosnmp panics on is an error.
+func TestSNMPBinding(t *testing.T) {
+	if a, err := parseSNMP(unhex("302702010104067075626c6963a21a020107020100020100300f30887ffffffffffffff506012b0500")); err == nil {
+		t.Errorf("%v, want an error", a)
 	}
 }
 
