@@ -241,31 +241,45 @@ func TestAskEndlessMappers(t *testing.T) {
 	t.Logf("%d bytes in %v", len(r.Stdout), time.Since(start))
 }
 
-// TestAskScatteringMapper: a mapper cannot keep us for long with ports that are filtered.
+// TestAskScatteringMapper: a mapper cannot keep us for long, be it with ports that are filtered or with such
+// as accept and are silent.
 func TestAskScatteringMapper(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
 	nstest.Need(t, "nft")
-	if r := run(t, "nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 1000-30000 drop"); r.Exit != 0 {
+	if r := run(t, "nft", "add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 1000-9999 drop"); r.Exit != 0 {
 		t.Fatalf("nft = %+v", r)
 	}
-	const most, timeout = 4000, 150 * time.Millisecond
-	serveEndpointMapper(t, "127.0.0.1:135", func(call int) (rows []epm.Entry, more bool) {
-		for i := range 500 {
-			e := hostileEntry(500*call+i, epm.TCP, "", "")
-			e.Tower.Port = uint16(1000 + 500*call + i)
-			rows = append(rows, e)
-		}
-		return rows, 500*(call+1) < most
-	})
-	start := time.Now()
-	r := run(t, "quaymaster", "ask", "127.0.0.1", "--dce", "--try", "--timeout", timeout.String())
-	took := time.Since(start)
-	if !regexp.MustCompile(`; of 4,000 rows [1-9]\d* filtered, [\d,]+ not tried`).MatchString(r.Stdout) || r.Exit != exitFound {
-		t.Errorf("ask --try ends with exit status %d, %s, and %q", r.Exit, r.Stderr, r.Stdout[max(0, len(r.Stdout)-1000):])
+	const most, silent, timeout = 4000, 10000, 150 * time.Millisecond
+	serve := func(address string, from, n int) {
+		serveEndpointMapper(t, address+":135", func(call int) (rows []epm.Entry, more bool) {
+			for i := 500 * call; i < min(n, 500*(call+1)); i++ {
+				e := hostileEntry(i, epm.TCP, "", "")
+				e.Tower.Port = uint16(from + i)
+				rows = append(rows, e)
+			}
+			return rows, 500*(call+1) < n
+		})
 	}
-	if took < hostPatience*timeout || took > hostPatience*timeout+10*time.Second {
-		t.Errorf("it took %v, want a little more than %v", took, hostPatience*timeout)
+	serve("127.0.0.1", 1000, most)
+	const listeners = (hostPatience + 20) * probe.DefaultHostConns
+	serve("127.0.0.2", silent, listeners)
+	for i := range listeners {
+		serveTCP(t, fmt.Sprintf("127.0.0.2:%d", silent+i), func(conn net.Conn) { io.Copy(io.Discard, conn) })
+	}
+	ask := func(host, want string) time.Duration {
+		start := time.Now()
+		r := run(t, "quaymaster", "ask", host, "--dce", "--try", "--timeout", timeout.String())
+		if !regexp.MustCompile(want).MatchString(r.Stdout) || r.Exit != exitFound {
+			t.Errorf("ask %s --try ends with exit status %d, %s, and %q", host, r.Exit, r.Stderr, r.Stdout[max(0, len(r.Stdout)-1000):])
+		}
+		return time.Since(start)
+	}
+	if took := ask("127.0.0.1", "; of 4,000 rows 4,000 filtered"); took > hostPatience*timeout {
+		t.Errorf("filtered ports took %v, want less than %v", took, hostPatience*timeout)
+	}
+	if took := ask("127.0.0.2", fmt.Sprintf(`; of %d rows [1-9]\d* wrong, [1-9]\d* not tried`, listeners)); took < hostPatience*timeout || took > hostPatience*timeout+10*time.Second {
+		t.Errorf("silent ports took %v, want a little more than %v", took, hostPatience*timeout)
 	}
 }

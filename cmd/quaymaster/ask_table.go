@@ -127,7 +127,7 @@ func (h *askHost) headLine() string {
 		switch word := mapperNames[m.Dialect] + ": " + portWord(m.State); {
 		case m.State == probe.Listening:
 			mappers = append(mappers, mapperNames[m.Dialect]+" "+shortVia(m.Via))
-		case m.State == probe.Rejected && m.Why != "": // for want of authentication, or by wrong one
+		case (m.State == probe.Rejected || m.State == probe.Wrong) && m.Why != "": // for want of authentication, or what is there instead
 			mappers = append(mappers, word+" ("+m.Why+")")
 		default:
 			mappers = append(mappers, word)
@@ -329,7 +329,7 @@ func (h *askHost) advice(q *askQuestion) []string {
 	}{
 		{probe.Filtered, "is", "are", "filtered: a firewall on the way lacks %s, or the server hangs."},
 		{probe.NotListening, "is", "are", "registered and nothing listens there: start the server again, or have the registration removed."},
-		{probe.Wrong, "is", "are", "another server's by now, or not of that version: start the server that registered again."},
+		{probe.Wrong, "is", "are", "another server's by now, not of that version, or silent: start the server that registered again."},
 	} {
 		named := map[string]string{}
 		var order []string

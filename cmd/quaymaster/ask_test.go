@@ -283,6 +283,7 @@ func TestAskStatus(t *testing.T) {
 		{"both are absent", host(mapper("onc", probe.NotListening), mapper("dce", probe.NotListening)), askQuestion{}, exitFound},
 		{"absent that was asked for", host(mapper("onc", probe.NotListening)), askQuestion{must: askDialects{onc: true}}, exitFound},
 		{"nobody says anything", host(mapper("onc", probe.Filtered), mapper("dce", probe.Failed)), askQuestion{}, exitFailed},
+		{"one accepts and is silent", host(mapper("onc", probe.Wrong), mapper("dce", probe.Filtered)), askQuestion{}, exitFound},
 		{"no such host", failed, askQuestion{}, exitFailed},
 		{"not registered", missing, askQuestion{}, exitFound},
 		{"it works", answerOf(oncEntry(3, "tcp", 7, probe.Listening)), askQuestion{}, exitDone},

@@ -200,8 +200,8 @@ func TestDCEHostile(t *testing.T) {
 		state State
 		why   string
 	}{
-		{"silent", bound(func(dcerpc.Header, []byte) []byte { return silence }), Filtered, "it takes the connection and does not answer"},
-		{"silent after the bind", lookup(func(dcerpc.Header) []byte { return silence }), Filtered, "it takes the connection and does not answer"},
+		{"silent", bound(func(dcerpc.Header, []byte) []byte { return silence }), Wrong, silentWords},
+		{"silent after the bind", lookup(func(dcerpc.Header) []byte { return silence }), Wrong, silentWords},
 		{"hangs up", bound(func(dcerpc.Header, []byte) []byte { return nil }), Wrong, "it ends the connection"},
 		{"HTTP", bound(func(dcerpc.Header, []byte) []byte { return []byte("HTTP/1.1 400 \x1b[31m\r\n") }), Wrong, `it does not speak DCE/RPC: "HTTP/1.1 400 \x1b[31m\r\n"`},
 		{"a length under the header's", bound(func(h dcerpc.Header, pdu []byte) []byte {

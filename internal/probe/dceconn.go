@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 type DCEConn struct {
 	p      *Prober
 	conn   net.Conn
+	leave  func()    // gives up the place within the prober's bounds
 	label  ndr.Label // of what is sent
 	in     dcerpc.PDUReader
 	room   []byte
@@ -57,7 +57,6 @@ const (
 
 // Errors of a connection.
 var (
-	errSilent   = errors.New("it takes the connection and does not answer")
 	errGreeting = errors.New("it does not greet as a server of ncacn_http does")
 	errNotDCE   = errors.New("it does not speak DCE/RPC")
 
@@ -68,21 +67,33 @@ var (
 // whose endpoint has the protocol sequence [epm.LRPC] and the path. It binds nothing. Of the
 // options the byte order and the authentication count. The caller closes the connection.
 func (p *Prober) DialDCE(ctx context.Context, at endpoint.Endpoint, o DCEOptions) (*DCEConn, error) {
-	var conn net.Conn
-	var err error
-	if at.ProtSeq == epm.LRPC {
-		conn, err = p.dialLocal(ctx, at.Path)
-	} else {
-		conn, err = p.dial(ctx, "tcp", at.Addr)
-	}
+	s, err := p.seat(ctx, at.Addr.Addr()) // of local sockets the zero one: this host
 	if err != nil {
 		return nil, err
 	}
-	c := &DCEConn{p: p, conn: conn, label: ndr.LittleEndian, maxFrag: dceFrag}
-	if o.BigEndian {
-		c.label = ndr.BigEndian
+	c, err := s.dialDCE(ctx, at, o)
+	if err != nil {
+		s.leave()
+		return nil, err
 	}
-	c.in.Reset(dcerpc.MaxFrag)
+	c.leave = s.leave
+	return c, nil
+}
+
+// dialDCE is [Prober.DialDCE] in a seat, which the caller leaves after it has closed the connection.
+func (s *seat) dialDCE(ctx context.Context, at endpoint.Endpoint, o DCEOptions) (*DCEConn, error) {
+	network, address := "tcp", at.Addr.String()
+	if at.ProtSeq == epm.LRPC {
+		network, address = "unix", at.Path
+	}
+	conn, err := s.connect(ctx, network, address)
+	if err != nil {
+		if network == "unix" && errors.Is(err, os.ErrPermission) { // of a port that says that a firewall is in the way
+			return nil, errNotAllowed
+		}
+		return nil, err
+	}
+	c := newDCEConn(s.p, conn, o)
 	if at.ProtSeq == epm.HTTP {
 		err = c.exchange(ctx, nil, c.greeting)
 	}
@@ -96,31 +107,20 @@ func (p *Prober) DialDCE(ctx context.Context, at endpoint.Endpoint, o DCEOptions
 	return c, nil
 }
 
-// dialLocal connects to a local socket, within the bounds for this host.
-func (p *Prober) dialLocal(ctx context.Context, path string) (net.Conn, error) {
-	release, err := p.acquire(ctx, netip.Addr{})
-	if err != nil {
-		return nil, err
+func newDCEConn(p *Prober, conn net.Conn, o DCEOptions) *DCEConn {
+	c := &DCEConn{p: p, conn: conn, leave: func() {}, label: ndr.LittleEndian, maxFrag: dceFrag}
+	if o.BigEndian {
+		c.label = ndr.BigEndian
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout())
-	defer cancel()
-	dial := p.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	c, err := dial(ctx, "unix", path)
-	if err != nil {
-		release()
-		if errors.Is(err, os.ErrPermission) { // of a port that says that a firewall is in the way
-			return nil, errNotAllowed
-		}
-		return nil, err
-	}
-	return &conn{Conn: c, release: release}, nil
+	c.in.Reset(dcerpc.MaxFrag)
+	return c
 }
 
 // Close ends the connection, and with it whatever handles the server keeps for it.
-func (c *DCEConn) Close() error { return c.conn.Close() }
+func (c *DCEConn) Close() error {
+	defer c.leave()
+	return c.conn.Close()
+}
 
 // exchange sends and then receives, within the time for one answer.
 func (c *DCEConn) exchange(ctx context.Context, pdus []byte, receive func() error) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -14,15 +13,15 @@ import (
 )
 
 const (
-	tryTimes    = 10 // times the prober's timeout, for all interfaces of one port
-	maxHangUps  = 3  // interfaces in a row over which a server ends the connection
-	tryTogether = 64 // ports at a time, within the prober's bounds for the host
+	tryTimes   = 10 // times the prober's timeout, for all interfaces of one port
+	maxHangUps = 3  // interfaces in a row over which a server ends the connection
 )
 
 // TryDCE connects to the ports of a mapper's entries and binds their interfaces, and sets the
 // entries' State, Why and Time. Interfaces at one port share a connection where the server
 // takes that. After ten times the prober's timeout a port is given up; all together take as
-// long as the context lets them.
+// long as the context lets them. Ports that are filtered are tried as [Prober.Ports] does: many of them take
+// little longer than one.
 //
 // Entries at addresses that are not known to be the host's are left alone unless the options say
 // otherwise: a mapper could have anybody connected to.
@@ -44,20 +43,14 @@ func (p *Prober) TryDCE(ctx context.Context, host netip.Addr, entries []Entry, o
 		}
 		ports[e.Endpoint] = append(ports[e.Endpoint], e)
 	}
-	next := make(chan endpoint.Endpoint)
-	var running sync.WaitGroup
-	for range min(tryTogether, len(order)) {
-		running.Go(func() {
-			for at := range next {
-				p.tryPort(ctx, at, ports[at], o)
-			}
-		})
+	begun := p.together(ctx, len(order), func(i int) netip.Addr { return order[i].Addr.Addr() }, func(i int, s *seat) {
+		tryPort(ctx, s, order[i], ports[order[i]], o)
+	})
+	for _, at := range order[begun:] {
+		for _, e := range ports[at] {
+			e.State, e.Why = dceOutcome(ctx, ctx.Err())
+		}
 	}
-	for _, at := range order {
-		next <- at
-	}
-	close(next)
-	running.Wait()
 }
 
 // untried returns why an entry is not tried; empty if it is.
@@ -97,10 +90,10 @@ type outcome struct {
 }
 
 // tryPort tries the interfaces of one port.
-func (p *Prober) tryPort(ctx context.Context, at endpoint.Endpoint, entries []*Entry, o DCEOptions) {
-	t := portTrial{p: p, at: at, o: o, alter: o.Auth == nil}
+func tryPort(ctx context.Context, s *seat, at endpoint.Endpoint, entries []*Entry, o DCEOptions) {
+	t := portTrial{seat: s, at: at, o: o, alter: o.Auth == nil}
 	defer t.close()
-	until := time.Now().Add(tryTimes * p.timeout())
+	until := time.Now().Add(tryTimes * s.p.timeout())
 	known := map[dcerpc.Syntax]outcome{}
 	var last outcome
 	for _, e := range entries {
@@ -123,7 +116,7 @@ func (p *Prober) tryPort(ctx context.Context, at endpoint.Endpoint, entries []*E
 
 // A portTrial tries interfaces at one port, one after the other.
 type portTrial struct {
-	p       *Prober
+	seat    *seat // of all its connections, which follow one another
 	at      endpoint.Endpoint
 	o       DCEOptions
 	conn    *DCEConn // nil: there is none
@@ -151,7 +144,7 @@ func (t *portTrial) try(ctx context.Context, s dcerpc.Syntax) outcome {
 			return out
 		}
 	}
-	c, err := t.p.DialDCE(ctx, t.at, t.o)
+	c, err := t.seat.dialDCE(ctx, t.at, t.o)
 	if err != nil {
 		state, why := dceOutcome(ctx, err)
 		return outcome{state: state, why: why, final: true}
@@ -175,7 +168,7 @@ func (t *portTrial) bind(ctx context.Context, s dcerpc.Syntax) (outcome, error) 
 	err := t.conn.Bind(ctx, s)
 	out := outcome{took: time.Since(start)}
 	out.state, out.why = dceOutcome(ctx, err)
-	if out.state != Listening && out.state != Wrong && out.state != Rejected {
+	if out.state != Listening && out.state != Wrong && out.state != Rejected || errors.Is(err, errSilent) {
 		out.took = 0
 	}
 	return out, err

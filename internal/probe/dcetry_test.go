@@ -89,7 +89,7 @@ func TestTryDCE(t *testing.T) {
 			return ack(h, pdu)
 		}, 3, []string{"listening", "wrong: it ends the connection", "listening"}},
 		{"all hang up", func(dcerpc.Header, []byte) []byte { return nil }, 3, []string{"wrong: it ends the connection", "wrong: it ends", "wrong: it ends"}},
-		{"silent", func(dcerpc.Header, []byte) []byte { return []byte{} }, 1, []string{"filtered: it takes the connection", "filtered", "filtered"}},
+		{"silent", func(dcerpc.Header, []byte) []byte { return []byte{} }, 1, slices.Repeat([]string{"wrong: " + silentWords}, 3)},
 		{"another protocol", func(dcerpc.Header, []byte) []byte { return []byte("SSH-2.0-x\r\n") }, 1, []string{"wrong: it does not speak DCE/RPC", "wrong", "wrong"}},
 		{"access denied", func(h dcerpc.Header, pdu []byte) []byte { return fault(h, dcerpc.StatusAccessDenied) }, 3, slices.Repeat([]string{"rejected: access denied"}, 3)},
 		{"busy", nak(dcerpc.RejectTemporaryCongestion), 3, slices.Repeat([]string{"rejected: the server refuses the connection: it is busy (temporary_congestion)"}, 3)},
@@ -132,7 +132,7 @@ func TestTryDCEPorts(t *testing.T) {
 		{Interface: endpoint.Program(100003, 3)},
 	}
 	(&Prober{Timeout: 500 * time.Millisecond}).TryDCE(t.Context(), dceHost, entries, DCEOptions{})
-	checkTried(t, entries, []string{"listening", "not listening: nothing listens there", "listening", "filtered: it takes the connection", "not tried: has no port", "not tried"})
+	checkTried(t, entries, []string{"listening", "not listening: nothing listens there", "listening", "wrong: " + silentWords, "not tried: has no port", "not tried"})
 
 	foreign := []Entry{dceEntryAt(s, epm.TCP, good)}
 	new(Prober).TryDCE(t.Context(), netip.MustParseAddr("192.0.2.7"), foreign, DCEOptions{})

@@ -31,7 +31,7 @@ func dceOutcome(ctx context.Context, err error) (State, string) {
 	case errors.Is(err, errNotDCE), errors.Is(err, errGreeting), errors.Is(err, errAnswer):
 		return Wrong, err.Error()
 	case errors.Is(err, errSilent):
-		return Filtered, "it takes the connection and does not answer: it hangs, or a firewall reads along"
+		return Wrong, silentWords
 	case timeUp(ctx):
 		return NotTried, "the time was up"
 	case errors.Is(err, os.ErrNotExist):

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -30,6 +29,30 @@ type hostSlots struct {
 
 // acquire waits until a connection to the host may be opened; release lets others go on.
 func (p *Prober) acquire(ctx context.Context, host netip.Addr) (release func(), err error) {
+	return p.place(host, func(slots chan struct{}) error {
+		select {
+		case slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// acquireNow is acquire for who does not wait.
+func (p *Prober) acquireNow(host netip.Addr) (release func(), err error) {
+	return p.place(host, func(slots chan struct{}) error {
+		select {
+		case slots <- struct{}{}:
+			return nil
+		default:
+			return errNoPlace
+		}
+	})
+}
+
+// place returns a place within the bounds, of which enter takes a slot each.
+func (p *Prober) place(host netip.Addr, enter func(slots chan struct{}) error) (release func(), err error) {
 	p.once.Do(func() {
 		p.all = make(chan struct{}, cmp.Or(p.Conns, DefaultConns))
 		p.silent = make(chan struct{}, silentPerConn*cap(p.all))
@@ -53,18 +76,14 @@ func (p *Prober) acquire(ctx context.Context, host netip.Addr) (release func(), 
 		}
 	}
 	// The host's first: who waits for that keeps nobody from other hosts.
-	select {
-	case h.slots <- struct{}{}:
-	case <-ctx.Done():
+	if err := enter(h.slots); err != nil {
 		leave()
-		return nil, ctx.Err()
+		return nil, err
 	}
-	select {
-	case p.all <- struct{}{}:
-	case <-ctx.Done():
+	if err := enter(p.all); err != nil {
 		<-h.slots
 		leave()
-		return nil, ctx.Err()
+		return nil, err
 	}
 	return func() {
 		<-p.all
@@ -73,41 +92,8 @@ func (p *Prober) acquire(ctx context.Context, host netip.Addr) (release func(), 
 	}, nil
 }
 
-// A conn is a connection within the prober's bounds.
-type conn struct {
-	net.Conn
-	once    sync.Once
-	release func()
-}
-
-// Close closes the connection and lets others be opened.
-func (c *conn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(c.release)
-	return err
-}
-
-// dial connects to a port of "tcp" or "udp" within the prober's bounds and time. The
-// error of a connection that did not come about has a [StateOf].
-func (p *Prober) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	return p.dialHost(ctx, to.Addr(), network, to.String())
-}
-
-// dialHost is dial for what counts as the host's and need not have a port.
-func (p *Prober) dialHost(ctx context.Context, host netip.Addr, network, address string) (net.Conn, error) {
-	release, err := p.acquire(ctx, host)
-	if err != nil {
-		return nil, err
-	}
-	c, err := p.connect(ctx, network, address)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	return &conn{Conn: c, release: release}, nil
-}
-
-// connect is dial for who has a place within the bounds.
+// connect connects within the prober's time, for who has a place. The error of a connection
+// that did not come about has a [StateOf].
 func (p *Prober) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()

@@ -84,7 +84,7 @@ func (p *Prober) askONCOver(ctx context.Context, r *Report, way endpoint.Endpoin
 		if c.took == 0 && (errors.Is(err, errAnswer) || errors.Is(err, errFlood) || errors.Is(err, errEnd)) {
 			return err // it has no version at all
 		}
-		if state == Filtered || state == NotListening || over(ctx) {
+		if state == Filtered || state == NotListening || errors.Is(err, errSilent) || over(ctx) {
 			return cmp.Or(worst, err)
 		}
 		worst = err

@@ -19,17 +19,15 @@ import (
 	"github.com/quaymaster/quaymaster/wire/xdr"
 )
 
-var (
-	// errUnreachable is what a datagram socket is told by ICMP port unreachable where the
-	// system has no word of its own for that.
-	errUnreachable = errors.New("the port is not reachable")
-	// errMute is silence on a connection that was made.
-	errMute = errors.New("it takes the connection and does not answer")
-)
+// errUnreachable is what a datagram socket is told by ICMP port unreachable where the
+// system has no word of its own for that.
+var errUnreachable = errors.New("the port is not reachable")
 
 // A caller calls ONC programs over one connection. It is used by one goroutine.
 type caller struct {
 	p      *Prober
+	seat   *seat
+	leave  func() // gives up the seat
 	conn   net.Conn
 	stream *bufio.Reader // nil of datagrams
 	buf    []byte        // of datagrams
@@ -37,18 +35,41 @@ type caller struct {
 	took   time.Duration // from the call to the answer, of the last that was answered
 }
 
-// callerAt connects to an endpoint. A local one counts as the host's.
+// callerAt connects to an endpoint.
 func (p *Prober) callerAt(ctx context.Context, host netip.Addr, at endpoint.Endpoint) (*caller, error) {
-	c := &caller{p: p}
+	s, err := p.seat(ctx, placeOf(host, at))
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.caller(ctx, at)
+	if err != nil {
+		s.leave()
+		return nil, err
+	}
+	c.leave = s.leave
+	return c, nil
+}
+
+// placeOf returns whose connections those to an endpoint of a host count as: a local one's as the host's.
+func placeOf(host netip.Addr, at endpoint.Endpoint) netip.Addr {
+	if addr := at.Addr.Addr(); addr.IsValid() {
+		return addr
+	}
+	return host
+}
+
+// caller is [Prober.callerAt] in a seat, which its caller leaves after the connection was closed.
+func (s *seat) caller(ctx context.Context, at endpoint.Endpoint) (*caller, error) {
+	c := &caller{p: s.p, seat: s, leave: func() {}}
 	var err error
 	switch at.NetID {
 	case rpcbind.TCP, rpcbind.TCP6:
-		c.conn, err = p.dial(ctx, "tcp", at.Addr)
-	case rpcbind.UDP, rpcbind.UDP6:
-		c.conn, err = p.dial(ctx, "udp", at.Addr)
+		c.conn, err = s.connect(ctx, "tcp", at.Addr.String())
+	case rpcbind.UDP, rpcbind.UDP6: // whether anybody is there the answer tells
+		c.conn, err = s.p.connect(ctx, "udp", at.Addr.String())
 		c.buf = make([]byte, maxDatagram)
 	default:
-		c.conn, err = p.dialHost(ctx, host, "unix", at.Path)
+		c.conn, err = s.connect(ctx, "unix", at.Path)
 	}
 	if err != nil {
 		return nil, err
@@ -59,7 +80,10 @@ func (p *Prober) callerAt(ctx context.Context, host netip.Addr, at endpoint.Endp
 	return c, nil
 }
 
-func (c *caller) close() { c.conn.Close() }
+func (c *caller) close() {
+	c.conn.Close()
+	c.leave()
+}
 
 // A question is a call of a program.
 type question struct {
@@ -106,6 +130,7 @@ func (c *caller) callDatagram(ctx context.Context, header oncrpc.Call, args []by
 		return err
 	}
 	c.took = max(time.Since(start), 1) // where clocks are coarse
+	c.seat.take(ctx)                   // for what is called next; an error is that there is no time for that
 	reply, rest, err := oncrpc.ParseReply(answer)
 	switch {
 	case err != nil:
@@ -134,7 +159,7 @@ func (c *caller) callStream(ctx context.Context, header oncrpc.Call, q question,
 		case err != nil && rec.size > 0:
 			return brokenOff(err)
 		case err != nil && StateOf(err) == Filtered:
-			return fmt.Errorf("%w: %w", errMute, err)
+			return fmt.Errorf("%w: %w", errSilent, err)
 		case err != nil:
 			return err
 		case reply.XID != header.XID:
@@ -208,6 +233,8 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return Wrong, "what it answers is not ONC RPC"
 	case errors.Is(err, errFlood), errors.Is(err, errEnd):
 		return Wrong, err.Error()
+	case errors.Is(err, errSilent):
+		return Wrong, silentWords
 	case errors.Is(err, errUnreachable), errors.Is(err, fs.ErrNotExist):
 		return NotListening, "nothing listens"
 	}
@@ -217,8 +244,6 @@ func (p *Prober) judge(ctx context.Context, err error) (State, string) {
 		return state, "nothing listens"
 	case state == Wrong:
 		return state, "it hung up without an answer"
-	case errors.Is(err, errMute):
-		return state, fmt.Sprintf("it takes the connection and does not answer in %v: it hangs, or a firewall reads along", p.timeout())
 	case errors.As(err, &errno): // such as "no route to host"
 		return state, errno.Error()
 	case state == Filtered:

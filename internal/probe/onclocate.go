@@ -143,7 +143,12 @@ func (l *lookup) run(ctx context.Context) {
 	if l.options.cannotTry(l.report.Host, e.Endpoint) != "" {
 		return
 	}
-	t := trial{p: l.p, host: l.report.Host, at: e.Endpoint}
+	s, err := l.p.seat(ctx, placeOf(l.report.Host, e.Endpoint))
+	if err != nil {
+		return
+	}
+	defer s.leave()
+	t := trial{seat: s, at: e.Endpoint}
 	defer t.close()
 	v := t.versions(ctx, e.Program)
 	e.Low, e.High = v.low, v.high

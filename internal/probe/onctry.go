@@ -1,13 +1,11 @@
 package probe
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -17,7 +15,8 @@ import (
 
 // TryONC calls procedure 0 of every entry, and sets the fields that are about that. Only the
 // host itself is called, at the addresses that the options know, unless they say otherwise: a mapper
-// cannot send us to others. What the context leaves no time for is not tried.
+// cannot send us to others. What the context leaves no time for is not tried. Ports that are filtered are tried
+// as [Prober.Ports] does: many of them take little longer than one.
 func (p *Prober) TryONC(ctx context.Context, host netip.Addr, entries []Entry, o ONCOptions) {
 	host, o = o.plain(host)
 	groups := map[endpoint.Endpoint][]*Entry{}
@@ -33,20 +32,14 @@ func (p *Prober) TryONC(ctx context.Context, host netip.Addr, entries []Entry, o
 		}
 		groups[e.Endpoint] = append(groups[e.Endpoint], e)
 	}
-	next := make(chan []*Entry)
-	var workers sync.WaitGroup
-	for range min(len(order), cmp.Or(p.Conns, DefaultConns), cmp.Or(p.HostConn, DefaultHostConns)*(1+len(o.Addrs))) {
-		workers.Go(func() {
-			for group := range next {
-				p.tryTogether(ctx, host, group)
-			}
-		})
+	begun := p.together(ctx, len(order), func(i int) netip.Addr { return placeOf(host, order[i]) }, func(i int, s *seat) {
+		tryTogether(ctx, s, groups[order[i]])
+	})
+	for _, at := range order[begun:] {
+		for _, e := range groups[at] {
+			e.State, e.Why = p.judge(ctx, ctx.Err())
+		}
 	}
-	for _, at := range order {
-		next <- groups[at]
-	}
-	close(next)
-	workers.Wait()
 }
 
 // cannotTry returns why an endpoint of the host is not called; "" if it is.
@@ -86,8 +79,8 @@ func isNoHost(addr netip.Addr) bool {
 
 // tryTogether calls the entries of one endpoint, one after the other over as few connections as
 // the server allows.
-func (p *Prober) tryTogether(ctx context.Context, host netip.Addr, group []*Entry) {
-	t := trial{p: p, host: host, at: group[0].Endpoint}
+func tryTogether(ctx context.Context, s *seat, group []*Entry) {
+	t := trial{seat: s, at: group[0].Endpoint}
 	defer t.close()
 	ranges := map[uint32]versionRange{}
 	var silence error // what became of the first, when nobody has answered
@@ -98,12 +91,12 @@ func (p *Prober) tryTogether(ctx context.Context, host netip.Addr, group []*Entr
 			e.Time, err = t.null(ctx, e.Program, e.Version)
 			answered = answered || e.Time > 0
 		}
-		e.State, e.Why = p.judge(ctx, err)
+		e.State, e.Why = s.p.judge(ctx, err)
 		var refused *oncrpc.ReplyError
 		if errors.As(err, &refused) && refused.Reply.Stat == oncrpc.MsgAccepted && refused.Reply.Accept == oncrpc.ProcUnavail {
 			e.State, e.Why = Listening, "it has no procedure 0"
 		}
-		if !answered && (e.State == Filtered || e.State == NotListening || e.State == Failed) {
+		if !answered && (e.State == Filtered || e.State == NotListening || e.State == Failed || errors.Is(err, errSilent)) {
 			silence = err // the port is the same for all: nobody has to wait for each
 		}
 		_, known := ranges[e.Program]
@@ -142,8 +135,7 @@ func (v versionRange) String() string {
 
 // A trial calls an endpoint, with a new connection when one is needed.
 type trial struct {
-	p    *Prober
-	host netip.Addr
+	seat *seat // of all its connections, which follow one another
 	at   endpoint.Endpoint
 	c    *caller
 }
@@ -162,7 +154,7 @@ func (t *trial) null(ctx context.Context, program, version uint32) (time.Duratio
 		if fresh {
 			t.close()
 			var err error
-			if t.c, err = t.p.callerAt(ctx, t.host, t.at); err != nil {
+			if t.c, err = t.seat.caller(ctx, t.at); err != nil {
 				t.c = nil
 				return 0, err
 			}

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -60,25 +59,18 @@ func (p *Prober) Port(ctx context.Context, host netip.Addr, q PortQuestion) Port
 // connection only for a moment.
 func (p *Prober) Ports(ctx context.Context, host netip.Addr, questions []PortQuestion) []PortResult {
 	results := make([]PortResult, len(questions))
-	var tries sync.WaitGroup
-	defer tries.Wait()
 	for i, q := range questions {
 		results[i].Network, results[i].Port = q.Network, q.Port
 	}
-	for i, q := range questions {
-		t, err := newTalk(p, host, q, &results[i])
+	p.together(ctx, len(questions), func(int) netip.Addr { return host }, func(i int, s *seat) {
+		t, err := newTalk(s, questions[i], &results[i])
 		if err != nil {
 			results[i].State, results[i].Text = Failed, err.Error()
-			continue
+			return
 		}
-		if t.seat, err = p.seat(ctx, host); err != nil {
-			break // the context has ended: the rest is not tried
-		}
-		tries.Go(func() {
-			defer t.end()
-			t.run(ctx)
-		})
-	}
+		defer t.hangUp()
+		t.run(ctx)
+	})
 	return results
 }
 
@@ -108,8 +100,18 @@ func (t *talk) runTCP(ctx context.Context) {
 	if t.protocol == nil || t.protocol.tcp == nil {
 		return
 	}
-	if err := t.seat.take(ctx); err != nil {
-		return // the context has ended: that it listens is known
+	if !t.seat.keep() { // as seat.connect does, but that it listens is known
+		t.hangUp()
+		if err := t.seat.take(ctx); err != nil {
+			return
+		}
+		t.say(ctx, func(ctx context.Context, t *talk) error {
+			if err := t.open(ctx, "tcp"); err != nil {
+				return err
+			}
+			return t.protocol.tcp(ctx, t)
+		})
+		return
 	}
 	t.say(ctx, t.protocol.tcp)
 }
@@ -143,10 +145,12 @@ func (t *talk) say(ctx context.Context, conversation func(context.Context, *talk
 		if ended(ctx) {
 			return
 		}
-		switch StateOf(err) {
-		case Filtered:
+		switch state := StateOf(err); {
+		case state == Filtered && t.ears != nil && !t.ears.heard:
+			err = errSilent
+		case state == Filtered:
 			err = errors.New("no answer in time")
-		case Wrong:
+		case state == Wrong:
 			err = errors.New("it hung up")
 		}
 		t.problem("not understood as %s: %v", t.protocolTitle(), err)

@@ -173,7 +173,7 @@ func TestContextEnds(t *testing.T) {
 	h := nstest.NewHost(t, "far", hereV4, thereV4)
 	filter(t, h, "tcp dport 1000-1999 drop")
 	p := &Prober{Timeout: time.Minute}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	start := time.Now()
 	results := p.Ports(ctx, far, append(tcpPorts(5, 1), tcpPorts(1000, 20)...))

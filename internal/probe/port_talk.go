@@ -24,15 +24,16 @@ type talk struct {
 	start time.Time // of the first connection or question
 	conn  net.Conn
 	in    *bufio.Reader // of TCP: what comes, up to maxGreeting bytes
+	ears  *ears         // of TCP
 	stop  func() bool   // of the limit that holds
 }
 
 // maxGreeting is the most bytes that are read of one TCP connection.
 const maxGreeting = 256 << 10
 
-// newTalk returns the talk that answers a question in the result.
-func newTalk(p *Prober, host netip.Addr, q PortQuestion, r *PortResult) (*talk, error) {
-	t := &talk{PortResult: r, q: q, p: p, to: netip.AddrPortFrom(host, q.Port)}
+// newTalk returns the talk that answers a question to the seat's host in the result.
+func newTalk(s *seat, q PortQuestion, r *PortResult) (*talk, error) {
+	t := &talk{PortResult: r, q: q, p: s.p, seat: s, to: netip.AddrPortFrom(s.host, q.Port)}
 	switch {
 	case q.Network != "tcp" && q.Network != "udp":
 		return nil, fmt.Errorf("unknown network %q: want tcp or udp", q.Network)
@@ -75,6 +76,9 @@ func (t *talk) open(ctx context.Context, network string) error {
 	}
 	if network == "udp" {
 		hearRefusals(c)
+	} else {
+		t.ears = &ears{Conn: c}
+		c = t.ears
 	}
 	t.use(c)
 	return nil
@@ -96,11 +100,6 @@ func (t *talk) hangUp() {
 		t.conn.Close()
 		t.conn = nil
 	}
-}
-
-func (t *talk) end() {
-	t.hangUp()
-	t.seat.leave()
 }
 
 // exchange is [Prober.exchange] over UDP. Whatever comes back says that something listens.
@@ -157,6 +156,18 @@ func (t *talk) line() (string, error) {
 		return "", err
 	}
 	return strings.TrimRight(string(line), "\r\n"), nil
+}
+
+// ears know whether anything came over a connection.
+type ears struct {
+	net.Conn
+	heard bool
+}
+
+func (e *ears) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	e.heard = e.heard || n > 0
+	return n, err
 }
 
 // bounded reads no more of a connection than is left.

@@ -206,6 +206,26 @@ func TestBareConnection(t *testing.T) {
 	}
 }
 
+// TestSilentServer: who accepts listens, and says so though nothing is heard; that it broke off is another matter.
+func TestSilentServer(t *testing.T) {
+	silent := func(c net.Conn) { io.Copy(io.Discard, c) }
+	for _, tt := range []struct {
+		name    string
+		answer  func(net.Conn)
+		problem string
+	}{
+		{"silent", silent, "it accepts the connection, and is silent"},
+		{"breaks off", func(c net.Conn) { io.WriteString(c, "HTTP"); silent(c) }, "no answer in time"},
+		{"hangs up", func(net.Conn) {}, "it hung up"},
+	} {
+		q := PortQuestion{Network: "tcp", Port: serveTCP(t, tt.answer), Ask: "http"}
+		r := (&Prober{Timeout: 300 * time.Millisecond}).Port(t.Context(), netip.MustParseAddr("127.0.0.1"), q)
+		if want := []string{"not understood as HTTP: " + tt.problem}; r.State != Listening || r.Time <= 0 || r.What != "" || !slices.Equal(r.Problems, want) {
+			t.Errorf("%s: %+v, want that it listens, and %q", tt.name, r, want)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = nil

@@ -19,7 +19,7 @@ const (
 	Listening          // something answers; of an endpoint, the interface does
 	NotListening       // the host says that nothing is there
 	Filtered           // nobody says anything: a firewall drops it, or the host is not there
-	Wrong              // something answers, and it is not the interface, version or protocol that was asked for
+	Wrong              // something is there that is not the interface, version or protocol that was asked for, or accepts and is silent
 	Rejected           // the interface is there and does not let us in
 	Failed             // it could not be tried: no route, no socket, a name that leads nowhere
 )
