@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
 )
@@ -32,6 +33,7 @@ type askFlags struct {
 	hosts, compare, broadcast string
 	role, secretFile          string
 	systems                   []string
+	overlay                   string
 	auth                      authFlags
 
 	watch, timeout   time.Duration
@@ -92,6 +94,7 @@ count that are required.`,
 	flags.BoolVar(&f.foreign, "foreign", false, "try also what is said to be at other hosts' addresses")
 	flags.StringVar(&f.role, "role", "", "try the ports that a host of this `role` listens on: see \"role list\"")
 	flags.StringArrayVar(&f.systems, "os", nil, "`system` of a host that has the role: windows-server-2022; repeatable")
+	flags.StringVar(&f.overlay, "catalog", "", overlayUsage)
 	flags.BoolVar(&f.greet, "greet", false, "wait for what a TCP port says at which no protocol is usual; the others are talked to anyway")
 	flags.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the community of SNMP or the secret of RADIUS")
 	f.auth.addFlags(flags)
@@ -110,20 +113,24 @@ count that are required.`,
 
 func (f *askFlags) run(cmd *cobra.Command, args []string) error {
 	err := f.check(cmd)
+	facts, errFacts := (&catalogFlags{overlay: f.overlay}).load()
+	if errFacts != nil {
+		return errors.Join(err, errFacts)
+	}
 	a := &asker{
 		Prober: &probe.Prober{Timeout: f.timeout, Conns: f.conns, HostConn: f.hostConns},
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if f.broadcast != "" {
-		what, errWhat := f.broadcastProgram(args)
+		what, errWhat := f.broadcastProgram(facts, args)
 		if err := errors.Join(err, errWhat); err != nil {
 			return err
 		}
-		return f.runBroadcast(ctx, a, what)
+		return f.runBroadcast(ctx, a, facts, what)
 	}
 	names, words, errHosts := f.names(args)
-	errWords := f.question(&a.question, words)
+	errWords := f.question(&a.question, facts, words)
 	if err := errors.Join(err, errHosts, errWords); err != nil {
 		return err
 	}
@@ -214,10 +221,11 @@ func (f *askFlags) names(args []string) (hosts, words []string, err error) {
 }
 
 // question reads what is asked. Without a word that is all that the mappers have.
-func (f *askFlags) question(q *askQuestion, words []string) error {
+func (f *askFlags) question(q *askQuestion, facts *catalog.Catalog, words []string) error {
+	q.facts = facts
 	dce := f.dce || f.http
 	dialects := askDialects{onc: !dce, dce: !f.onc}
-	role, flows, errRole := f.askedRole()
+	role, flows, errRole := f.askedRole(facts)
 	if err := errors.Join(q.parse(words, dialects), errRole); err != nil {
 		return err
 	}
@@ -249,7 +257,7 @@ func (f *askFlags) prepare(a *asker) error {
 	if err != nil {
 		return err
 	}
-	a.own, a.names = own, portNames(a.question.ports)
+	a.own, a.names = own, portNames(a.question.facts, a.question.ports)
 	a.onc.Foreign = f.foreign
 	a.dce.Foreign, a.dce.HTTP = f.foreign, f.http
 	if f.dev {

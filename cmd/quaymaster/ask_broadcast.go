@@ -4,17 +4,18 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
 )
 
 // broadcastProgram returns what --broadcast asks for.
-func (f *askFlags) broadcastProgram(args []string) (endpoint.Interface, error) {
+func (f *askFlags) broadcastProgram(facts *catalog.Catalog, args []string) (endpoint.Interface, error) {
 	if len(args) > 0 {
 		return endpoint.Interface{}, usagef("--broadcast asks all hosts: leave %q out", args[0])
 	}
-	w, err := parseWanted(f.broadcast, askDialects{onc: true, dce: true})
+	w, err := parseWanted(facts, f.broadcast, askDialects{onc: true, dce: true})
 	switch {
 	case err != nil:
 		return endpoint.Interface{}, fmt.Errorf("--broadcast: %w", err)
@@ -29,7 +30,7 @@ func (f *askFlags) broadcastProgram(args []string) (endpoint.Interface, error) {
 }
 
 // runBroadcast collects answers and shows them.
-func (f *askFlags) runBroadcast(ctx context.Context, a *asker, what endpoint.Interface) error {
+func (f *askFlags) runBroadcast(ctx context.Context, a *asker, facts *catalog.Catalog, what endpoint.Interface) error {
 	answers, err := a.BroadcastONC(ctx, what.Program, what.Version, probe.BroadcastOptions{For: f.timeout})
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func (f *askFlags) runBroadcast(ctx context.Context, a *asker, what endpoint.Int
 			byName[name] = h
 			hosts = append(hosts, h)
 		}
-		h.Entries = append(h.Entries, entryOf(&answer.Entry))
+		h.Entries = append(h.Entries, entryOf(facts, &answer.Entry))
 	}
 	if f.output == show.FormatTable {
 		err = f.printAnswers(f.stdout(), hosts, answers)

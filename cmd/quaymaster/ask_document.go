@@ -97,9 +97,18 @@ type triedPort struct {
 	Text     string      `json:"text"`
 	Problems []string    `json:"problems"`
 
+	Interfaces []portInterface `json:"interfaces,omitempty"` // that a server of DCE/RPC says it has
+
 	Service   string       `json:"service"` // that a host of the role has there; these are empty without --role
 	Need      catalog.Need `json:"need"`
 	Condition string       `json:"condition"` // of the need
+}
+
+// A portInterface is an interface of DCE/RPC that a port says it has.
+type portInterface struct {
+	UUID    string           `json:"uuid"`
+	Version endpoint.Version `json:"version"`
+	Name    string           `json:"name"` // in the catalog; empty: none
 }
 
 // newAskHost returns a host of which nothing is known; its lists are lists in JSON.
@@ -116,7 +125,7 @@ func texts(list []string) []string {
 }
 
 // addMapper adds what a mapper told, in one report or one for each interface.
-func (h *askHost) addMapper(reports []*probe.Report) {
+func (h *askHost) addMapper(facts *catalog.Catalog, reports []*probe.Report) {
 	if len(reports) == 0 {
 		return
 	}
@@ -134,7 +143,7 @@ func (h *askHost) addMapper(reports []*probe.Report) {
 			}
 		}
 		for i := range r.Entries {
-			e := entryOf(&r.Entries[i])
+			e := entryOf(facts, &r.Entries[i])
 			if key := e.key(); len(reports) == 1 || !seen[key] {
 				seen[key] = true
 				h.Entries = append(h.Entries, e)
@@ -146,20 +155,23 @@ func (h *askHost) addMapper(reports []*probe.Report) {
 
 // addPorts adds what became of ports, with their names and, if there is a role, what a host of
 // that has there.
-func (h *askHost) addPorts(results []probe.PortResult, names map[askedPort]string, role *askRole) {
+func (h *askHost) addPorts(facts *catalog.Catalog, results []probe.PortResult, names map[askedPort]string, role *askRole) {
 	for _, r := range results {
 		p := triedPort{Network: r.Network, Port: r.Port, Name: names[askedPort{r.Network, r.Port}], State: r.State, Time: r.Time.Microseconds(), What: r.What, Text: r.Text, Problems: texts(r.Problems)}
 		if role != nil {
 			if of := role.ports[portSeat{r.Network, r.Port}]; of != nil {
-				p.Service, p.Need, p.Condition = of.service(), of.need, of.condition
+				p.Service, p.Need, p.Condition = of.service(role.facts), of.need, of.condition
 			}
+		}
+		for _, i := range r.Interfaces {
+			p.Interfaces = append(p.Interfaces, portInterface{i.UUID.String(), dottedVersion(i), facts.InterfaceName(i.UUID, i.Major, i.Minor)})
 		}
 		h.Ports = append(h.Ports, p)
 	}
 }
 
 // entryOf returns a row for programs.
-func entryOf(from *probe.Entry) askEntry {
+func entryOf(facts *catalog.Catalog, from *probe.Entry) askEntry {
 	e := askEntry{
 		Dialect: from.Dialect.String(), Told: from.Told, State: from.State, Time: from.Time.Microseconds(), Why: from.Why,
 		Annotation: from.Annotation, Owner: from.Owner, Path: from.Path, Problems: texts(from.Problems),
@@ -169,7 +181,7 @@ func entryOf(from *probe.Entry) askEntry {
 	}
 	if from.Dialect == endpoint.DCE {
 		e.UUID = from.UUID.String()
-		e.Version = endpoint.Version{Major: uint32(from.Major), Minor: from.Minor, Dotted: true}
+		e.Version = dottedVersion(from.Interface)
 		if from.ProtSeq != 0 {
 			e.ProtSeq = from.ProtSeq.String()
 		}
@@ -186,8 +198,13 @@ func entryOf(from *probe.Entry) askEntry {
 		}
 	}
 	d := e.document()
-	e.Name = interfaceName(&d)
+	e.Name = nameIn(facts, &d)
 	return e
+}
+
+// dottedVersion returns that of an interface of DCE.
+func dottedVersion(i endpoint.Interface) endpoint.Version {
+	return endpoint.Version{Major: uint32(i.Major), Minor: i.Minor, Dotted: true}
 }
 
 // document returns a row as those of a registry are, so that they look alike. What was told as every address
@@ -195,7 +212,7 @@ func entryOf(from *probe.Entry) askEntry {
 func (e *askEntry) document() endpoint.Document {
 	d := endpoint.Document{
 		Dialect: e.Dialect, Program: e.Program, UUID: e.UUID, Version: e.Version, Object: e.Object, NetID: e.NetID, ProtSeq: e.ProtSeq,
-		Address: e.Address, Port: e.Port, Path: e.Path, Owner: e.Owner, Evidence: e.State.String(), Annotation: e.Annotation,
+		Address: e.Address, Port: e.Port, Path: e.Path, Owner: e.Owner, Evidence: e.State.String(), Annotation: e.Annotation, Name: e.Name,
 	}
 	switch {
 	case e.NetID == "" && e.ProtSeq == "" || e.Address == "" && e.Path == "":
@@ -273,21 +290,24 @@ func isBad(s probe.State) bool {
 // rank is how much an address says of the host: 2 if something listens, 1 if somebody says that nothing does.
 func (h *askHost) rank() int {
 	best := 0
-	see := func(s probe.State) {
-		switch {
-		case s == probe.Listening:
-			best = 2
-		case speaks(s):
-			best = max(best, 1)
-		}
-	}
 	for _, m := range h.Mappers {
-		see(m.State)
+		best = max(best, rankOf(m.State))
 	}
 	for _, p := range h.Ports {
-		see(p.State)
+		best = max(best, rankOf(p.State))
 	}
 	return best
+}
+
+// rankOf is how much a state says of the host.
+func rankOf(s probe.State) int {
+	switch {
+	case s == probe.Listening:
+		return 2
+	case speaks(s):
+		return 1
+	}
+	return 0
 }
 
 // status returns the exit status that a host's answer stands for.

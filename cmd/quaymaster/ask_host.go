@@ -92,8 +92,8 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 	found := a.choose(ctx, name, addrs)
 	a.try(ctx, found)
 	h.Address = found.addr.String()
-	h.addMapper(found.onc)
-	h.addMapper(found.dce)
+	h.addMapper(a.question.facts, found.onc)
+	h.addMapper(a.question.facts, found.dce)
 	kept := len(h.Entries)
 	if a.question.statistics {
 		h.Statistics = a.statistics(ctx, found)
@@ -109,7 +109,7 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 		}
 	}
 	h.Missing = append(h.Missing, found.missing...)
-	h.addPorts(found.ports, a.names, a.question.role)
+	h.addPorts(a.question.facts, found.ports, a.names, a.question.role)
 	return h
 }
 
@@ -158,11 +158,14 @@ type findings struct {
 
 // rank is that of what was found.
 func (f *findings) rank() int {
-	var h askHost
-	h.addMapper(f.onc)
-	h.addMapper(f.dce)
-	h.addPorts(f.ports, nil, nil)
-	return h.rank()
+	best := 0
+	for _, r := range slices.Concat(f.onc, f.dce) {
+		best = max(best, rankOf(r.State))
+	}
+	for _, p := range f.ports {
+		best = max(best, rankOf(p.State))
+	}
+	return best
 }
 
 // choose asks the addresses of a host, each a little after the one before, and returns what the first that answers

@@ -20,6 +20,7 @@ import (
 
 // An askQuestion is what every host is asked.
 type askQuestion struct {
+	facts    *catalog.Catalog
 	onc, dce bool        // for all that this mapper has
 	must     askDialects // whose mapper being absent is an error
 	try      bool        // whether what is told is true
@@ -54,7 +55,7 @@ func (q *askQuestion) parse(words []string, dialects askDialects) error {
 			tcp, udp = tcp.Union(t), udp.Union(u)
 			continue
 		}
-		w, err := parseWanted(word, dialects)
+		w, err := parseWanted(q.facts, word, dialects)
 		mistakes = append(mistakes, err)
 		q.wanted = append(q.wanted, w)
 	}
@@ -138,12 +139,12 @@ type askedPort struct {
 }
 
 // portNames returns what the catalog knows to be at ports, of each what it names first.
-func portNames(questions []probe.PortQuestion) map[askedPort]string {
+func portNames(facts *catalog.Catalog, questions []probe.PortQuestion) map[askedPort]string {
 	names := map[askedPort]string{}
 	if len(questions) == 0 {
 		return names
 	}
-	lookup := newPortLookup(catalog.Builtin(), nil)
+	lookup := newPortLookup(facts, nil)
 	for _, q := range questions {
 		known := lookup.port(portQuestion{q.Port, q.Network == "tcp", q.Network == "udp"})
 		names[askedPort{q.Network, q.Port}] = known.Transports[0].title()
@@ -185,7 +186,7 @@ func parsePorts(numbers string) (portset.Set, error) {
 }
 
 // parseWanted reads NAME, UUID or PROGRAM, with :VERSION and @TRANSPORT or without.
-func parseWanted(word string, dialects askDialects) (askWanted, error) {
+func parseWanted(facts *catalog.Catalog, word string, dialects askDialects) (askWanted, error) {
 	w := askWanted{word: word}
 	rest, transport, hasTransport := strings.Cut(word, "@")
 	id, text, hasVersion := strings.Cut(rest, ":")
@@ -200,7 +201,7 @@ func parseWanted(word string, dialects askDialects) (askWanted, error) {
 		w.addInterface(uuid, version, hasVersion)
 	} else if n, err := parseNumber(id); err == nil {
 		w.programs = append(w.programs, endpoint.Program(n, version.Major))
-	} else if err := w.named(id, version, hasVersion); err != nil {
+	} else if err := w.named(facts, id, version, hasVersion); err != nil {
 		return w, err
 	}
 	if version.Dotted && len(w.interfaces) == 0 {
@@ -274,8 +275,7 @@ func (w *askWanted) addInterface(uuid ndr.UUID, v endpoint.Version, hasVersion b
 }
 
 // named adds all that have a name: names are not unique.
-func (w *askWanted) named(name string, v endpoint.Version, hasVersion bool) error {
-	c := catalog.Builtin()
+func (w *askWanted) named(c *catalog.Catalog, name string, v endpoint.Version, hasVersion bool) error {
 	if p, ok := c.ProgramByName(name); ok {
 		w.programs = append(w.programs, endpoint.Program(p.Number, v.Major))
 	}

@@ -13,6 +13,7 @@ import (
 // An askRole is what the catalog says that a host of a role listens on.
 type askRole struct {
 	id      string
+	facts   *catalog.Catalog
 	ports   map[portSeat]*rolePort
 	untried []string // what it answers that is at no port which could be tried, in words
 }
@@ -35,8 +36,7 @@ type rolePort struct {
 var needOrder = []catalog.Need{catalog.Required, catalog.Recommended, catalog.Conditional, catalog.OneOf, catalog.Optional, catalog.LegacyNeed}
 
 // askedRole returns what --role and --os stand for; nil if no role is given.
-func (f *askFlags) askedRole() (*askRole, []roleFlow, error) {
-	c := catalog.Builtin()
+func (f *askFlags) askedRole(c *catalog.Catalog) (*askRole, []roleFlow, error) {
 	systems, err := (&catalogFlags{systems: f.systems}).servers(c)
 	if f.role == "" {
 		if f.systems != nil {
@@ -55,7 +55,7 @@ func (f *askFlags) askedRole() (*askRole, []roleFlow, error) {
 	if len(flows) == 0 {
 		return nil, nil, usagef("--role %s: the catalog knows nothing that such a host listens on", f.role)
 	}
-	return &askRole{id: r.ID, ports: map[portSeat]*rolePort{}}, flows, nil
+	return &askRole{id: r.ID, facts: c, ports: map[portSeat]*rolePort{}}, flows, nil
 }
 
 // addRole adds to the question what a host of a role listens on: its ports, and a mapper where that tells the port.
@@ -116,9 +116,9 @@ func (r *askRole) add(at portSeat, flow *roleFlow) {
 }
 
 // service returns what listens at a port, for people. What is spoken there is only said where no service is named.
-func (p *rolePort) service() string {
+func (p *rolePort) service(facts *catalog.Catalog) string {
 	known := slices.DeleteFunc(slices.Clone(p.services), func(s string) bool {
-		_, ok := catalog.Builtin().Service(s)
+		_, ok := facts.Service(s)
 		return !ok
 	})
 	if len(known) > 0 {

@@ -72,7 +72,7 @@ func TestAskRole(t *testing.T) {
 	startQuaymaster(t)
 	var f askFlags
 	f.role, f.systems = "domain-controller", []string{"windows-server-2019"}
-	role, flows, err := f.askedRole()
+	role, flows, err := f.askedRole(catalog.Builtin())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestAddRole(t *testing.T) {
 	for _, p := range q.ports {
 		text := fmt.Sprintf("%s %d", p.Network, p.Port)
 		if of := q.role.ports[portSeat{p.Network, p.Port}]; of != nil {
-			text += fmt.Sprintf(": %s, %s %q", of.service(), of.need, of.condition)
+			text += fmt.Sprintf(": %s, %s %q", of.service(catalog.Builtin()), of.need, of.condition)
 		}
 		got = append(got, fmt.Sprintf("%s %t", text, q.mustListen(p.Network, p.Port)))
 	}

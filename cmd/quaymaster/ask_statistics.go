@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -119,7 +120,7 @@ func (s *askStatistics) drop() {
 }
 
 // print shows the statistics: what was never called, asked for or forwarded is left out.
-func (s *askStatistics) print(to show.Screen) {
+func (s *askStatistics) print(to show.Screen, facts *catalog.Catalog) {
 	line := "statistics of the port mapper"
 	if s.Time != nil {
 		line += ", where it is " + s.Time.Local().Format(time.DateTime)
@@ -155,11 +156,11 @@ func (s *askStatistics) print(to show.Screen) {
 		}
 		calls.Add(number(v.Version), number(v.Sets), number(v.Unsets), strings.Join(parts, ", "))
 		for _, l := range v.Lookups {
-			lookups.Add(number(v.Version), programTitle(l.Program, l.Version), l.NetID, number(l.Found), number(l.Missed))
+			lookups.Add(number(v.Version), programTitle(facts, l.Program, l.Version), l.NetID, number(l.Found), number(l.Missed))
 			asked++
 		}
 		for _, r := range v.Remote {
-			remote.Add(number(v.Version), programTitle(r.Program, r.Version), number(r.Procedure), r.NetID, number(r.Done), number(r.Failed), number(r.Indirect))
+			remote.Add(number(v.Version), programTitle(facts, r.Program, r.Version), number(r.Procedure), r.NetID, number(r.Done), number(r.Failed), number(r.Indirect))
 			forwarded++
 		}
 	}
@@ -177,9 +178,9 @@ func (s *askStatistics) print(to show.Screen) {
 }
 
 // programTitle returns "mountd:3", as it can be asked for.
-func programTitle(program, version uint32) string {
+func programTitle(facts *catalog.Catalog, program, version uint32) string {
 	d := endpoint.Document{Dialect: endpoint.ONC.String(), Program: program}
-	name := interfaceName(&d)
+	name := nameIn(facts, &d)
 	if name == "" {
 		name = strconv.FormatUint(uint64(program), 10)
 	}

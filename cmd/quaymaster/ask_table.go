@@ -89,7 +89,7 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 		if len(h.Entries)+len(h.Missing)+len(h.Ports) > 0 {
 			fmt.Fprintln(s)
 		}
-		h.Statistics.print(s)
+		h.Statistics.print(s, q.facts)
 	}
 	if len(summary) > 0 {
 		fmt.Fprintln(s)
@@ -280,7 +280,7 @@ func (h *askHost) portTable() *show.Table {
 		} else {
 			cells = append(cells, p.Name)
 		}
-		notes := append([]string{p.Text}, p.Problems...)
+		notes := append([]string{p.says()}, p.Problems...)
 		if p.Condition != "" && p.State != probe.Listening {
 			notes = append(notes, "condition: "+p.Condition)
 		}
@@ -288,6 +288,26 @@ func (h *askHost) portTable() *show.Table {
 			strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), " · "))...)
 	}
 	return t
+}
+
+// says returns what a port says: its interfaces, if it tells them, and its text.
+func (p *triedPort) says() string {
+	if len(p.Interfaces) == 0 {
+		return p.Text
+	}
+	const most = 20
+	var names []string
+	for _, i := range p.Interfaces[:min(most, len(p.Interfaces))] {
+		names = append(names, cmp.Or(i.Name, short(i.UUID))+" "+i.Version.String())
+	}
+	if more := len(p.Interfaces) - most; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	text := show.Count(len(p.Interfaces), "interface", "interfaces") + ": " + strings.Join(names, ", ")
+	if p.Text != "" {
+		text += "; " + p.Text
+	}
+	return text
 }
 
 func (h *askHost) portSummary() string {
@@ -473,7 +493,7 @@ func askRows(hosts []*askHost) *show.Table {
 			add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
 		}
 		for _, p := range h.Ports {
-			add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.Text, p.Service, string(p.Need))
+			add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.says(), p.Service, string(p.Need))
 		}
 	}
 	return t

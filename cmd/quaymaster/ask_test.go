@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaymaster/quaymaster/catalog"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/probe"
 	"github.com/quaymaster/quaymaster/internal/show"
@@ -76,7 +77,7 @@ func TestAskWanted(t *testing.T) {
 		if isPorts(tt.word) {
 			t.Errorf("%q is taken for ports", tt.word)
 		}
-		w, err := parseWanted(tt.word, tt.dialects)
+		w, err := parseWanted(catalog.Builtin(), tt.word, tt.dialects)
 		if err != nil || tt.err != "" {
 			if err == nil || err.Error() != tt.err {
 				t.Errorf("%q: %v, want %s", tt.word, err, tt.err)
@@ -357,7 +358,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestPortNames(t *testing.T) {
-	names := portNames([]probe.PortQuestion{{Network: "tcp", Port: 135}, {Network: "udp", Port: 123}, {Network: "tcp", Port: 20048}, {Network: "tcp", Port: 4}})
+	names := portNames(catalog.Builtin(), []probe.PortQuestion{{Network: "tcp", Port: 135}, {Network: "udp", Port: 123}, {Network: "tcp", Port: 20048}, {Network: "tcp", Port: 4}})
 	want := map[askedPort]string{{"tcp", 135}: "RPC endpoint mapper", {"udp", 123}: "NTP", {"tcp", 20048}: "mountd", {"tcp", 4}: ""}
 	if diff := cmp.Diff(want, names, cmp.AllowUnexported(askedPort{})); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)

@@ -27,8 +27,11 @@ func (f *catalogFlags) addFlags(cmd *cobra.Command) {
 	flags.VarP(&f.output, "output", "o", "`format`: table, json, yaml, csv or markdown")
 	flags.StringArrayVar(&f.systems, "os", nil, "`system` of the server, which decides its dynamic ports: windows-server-2022, windows-11, samba, linux; repeatable")
 	flags.BoolVar(&f.sources, "sources", false, "say where each fact was found, and where the sources disagree")
-	flags.StringVar(&f.overlay, "catalog", "", "`folder` with facts of your own, which add to the catalog's or stand in place of them")
+	flags.StringVar(&f.overlay, "catalog", "", overlayUsage)
 }
+
+// overlayUsage says what the flag --catalog is for.
+const overlayUsage = "`folder` with facts of your own, which add to the catalog's or stand in place of them"
 
 // load returns the catalog, with a site's own facts over it. What those stand in place of is
 // said on standard error.

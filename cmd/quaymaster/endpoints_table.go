@@ -19,15 +19,20 @@ import (
 
 // interfaceName returns what people call an interface; empty if nobody calls it anything.
 func interfaceName(d *endpoint.Document) string {
+	return cmp.Or(d.Name, nameIn(catalog.Builtin(), d))
+}
+
+// nameIn is interfaceName in a catalog.
+func nameIn(c *catalog.Catalog, d *endpoint.Document) string {
 	if d.Dialect != endpoint.DCE.String() {
-		p, _ := catalog.Builtin().Program(d.Program)
+		p, _ := c.Program(d.Program)
 		return p.Name
 	}
 	uuid, err := ndr.ParseUUID(d.UUID)
 	if err != nil {
 		return ""
 	}
-	return catalog.Builtin().InterfaceName(uuid, uint16(d.Version.Major), d.Version.Minor)
+	return c.InterfaceName(uuid, uint16(d.Version.Major), d.Version.Minor)
 }
 
 // interfaceID returns the number of a program, or the UUID.

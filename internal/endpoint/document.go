@@ -35,6 +35,8 @@ type Document struct {
 	Until      *time.Time `json:"until"`      // when waiting or a lease ends, else null; not read
 	Since      time.Time  `json:"since"`      // when the registration was made; not read
 	Annotation string     `json:"annotation"` // free text
+
+	Name string `json:"-"` // of the interface, where it has another than in the catalog
 }
 
 // MarshalJSON implements [json.Marshaler].

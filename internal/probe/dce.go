@@ -199,16 +199,25 @@ func (p *Prober) InterfacesDCE(ctx context.Context, at netip.AddrPort, o DCEOpti
 		protseq = epm.HTTP
 	}
 	c, err := p.DialDCE(ctx, endpoint.At(protseq, at), o)
+	if err != nil {
+		s.State, s.Why = dceOutcome(ctx, err)
+		return s
+	}
+	defer c.Close()
+	s.read(ctx, c)
+	return s
+}
+
+// read reads what the server at the other end of a connection says. Its error is what the state is about.
+func (s *DCEServer) read(ctx context.Context, c *DCEConn) error {
+	start := time.Now()
+	err := c.Bind(ctx, epm.Management)
 	if err == nil {
-		defer c.Close()
-		start := time.Now()
-		if err = c.Bind(ctx, epm.Management); err == nil {
-			s.Time = time.Since(start)
-			err = s.ask(ctx, c)
-		}
+		s.Time = time.Since(start)
+		err = s.ask(ctx, c)
 	}
 	s.State, s.Why = dceOutcome(ctx, err)
-	return s
+	return err
 }
 
 // ask calls what is cheap. Its error is of the first call.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 )
 
 // A PortQuestion is a port of a host that is to be tried, and what it is asked.
@@ -39,6 +41,8 @@ type PortResult struct {
 	// it came, of at most [MaxPortText] bytes.
 	Text     string
 	Problems []string // what is wrong with what answered; may hold foreign text of that size
+
+	Interfaces []endpoint.Interface // that a server of DCE/RPC says it has
 }
 
 // MaxPortText is the most bytes of a [PortResult.Text].
@@ -146,7 +150,7 @@ func (t *talk) say(ctx context.Context, conversation func(context.Context, *talk
 			return
 		}
 		switch state := StateOf(err); {
-		case state == Filtered && t.ears != nil && !t.ears.heard:
+		case state == Filtered && t.ears != nil && len(t.ears.heard) == 0:
 			err = errSilent
 		case state == Filtered:
 			err = errors.New("no answer in time")

@@ -13,6 +13,7 @@ type protocol struct {
 	udp   func(context.Context, *talk) error
 	tcp   func(context.Context, *talk) error
 	ports []uint16 // where it is usual, over what it is spoken over
+	from  uint16   // it is usual at this port and all above too, where nothing else is; 0: it is not
 
 	silence string // why a server may be silent over UDP
 }
@@ -22,7 +23,7 @@ var protocols = []protocol{
 	{name: "dns", title: "DNS", udp: askDNS, tcp: greetDNS, ports: []uint16{53}},
 	{name: "mdns", title: "mDNS", udp: askMDNS, ports: []uint16{5353}},
 	{name: "kerberos", title: "Kerberos", udp: askKerberos, tcp: greetKerberos, ports: []uint16{88}},
-	{name: "kpasswd", title: "Kerberos, change of passwords", udp: askKpasswd, ports: []uint16{464}},
+	{name: "kpasswd", title: "Kerberos, change of passwords", udp: askKpasswd, tcp: greetKpasswd, ports: []uint16{464}},
 	{name: "ntp", title: "NTP", udp: askNTP, ports: []uint16{123}},
 	{name: "netbios", title: "NetBIOS names", udp: askNetBIOS, ports: []uint16{137}},
 	{name: "snmp", title: "SNMP", udp: askSNMP, ports: []uint16{161}, silence: "SNMP does not answer communities that it does not know"},
@@ -30,6 +31,7 @@ var protocols = []protocol{
 	{name: "ldaps", title: "LDAP over TLS", tcp: greetLDAPS, ports: []uint16{636, 3269}},
 	{name: "tftp", title: "TFTP", udp: askTFTP, ports: []uint16{69}, silence: "some servers of TFTP do not answer for files that they do not have"},
 	{name: "onc", title: "ONC RPC", udp: askONC, tcp: greetONC, ports: []uint16{111, 2049}},
+	{name: "dce", title: "DCE/RPC", tcp: greetDCE, ports: []uint16{135}, from: dynamicDCE},
 	{name: "ike", title: "IKE", udp: askIKE, ports: []uint16{500, portNAT}, silence: "some gateways answer only peers that they know"},
 	{name: "radius", title: "RADIUS", udp: askRADIUS, ports: []uint16{1812, 1813, 1645, 1646}, silence: "RADIUS answers only clients that it knows, with the right secret"},
 	{name: "sqlbrowser", title: "SQL Server Browser", udp: askSQLBrowser, ports: []uint16{1434}},
@@ -72,7 +74,10 @@ func protocolNamed(name, network string) *protocol {
 
 // usualProtocol returns what is usual at a port; nil: nothing.
 func usualProtocol(network string, port uint16) *protocol {
-	return findProtocol(network, func(p protocol) bool { return slices.Contains(p.ports, port) })
+	if p := findProtocol(network, func(p protocol) bool { return slices.Contains(p.ports, port) }); p != nil {
+		return p
+	}
+	return findProtocol(network, func(p protocol) bool { return p.from != 0 && port >= p.from })
 }
 
 // Usual returns the name of the protocol that is usual at a port over a network; "": none is.

@@ -12,10 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/wire/epm"
 )
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -290,7 +293,13 @@ func TestSamba(t *testing.T) {
 		{"tcp", 445, "", "SMB", "^3.1.1, signing required$"},
 		{"tcp", 139, "", "SMB", "^3.1.1, signing required$"},
 		{"udp", 464, "", "Kerberos, change of passwords", ""},
+		{"tcp", 464, "", "Kerberos, change of passwords", "clock right"},
+		{"tcp", 135, "", "DCE/RPC", ""},
 	} {
 		noProblems(t, answers(t, PortQuestion{Network: tt.network, Port: tt.port, Name: tt.name}, tt.what, tt.text))
+	}
+	r := patient().Port(t.Context(), loopback, PortQuestion{Network: "tcp", Port: 135, Greet: true})
+	if !slices.Contains(r.Interfaces, endpoint.FromSyntax(epm.Interface)) {
+		t.Errorf("its endpoint mapper has %v: %s, %q", r.Interfaces, r.Text, r.Problems)
 	}
 }

@@ -158,15 +158,15 @@ func (t *talk) line() (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// ears know whether anything came over a connection.
+// ears have the beginning of what came over a connection, of at most MaxPortText bytes.
 type ears struct {
 	net.Conn
-	heard bool
+	heard []byte
 }
 
 func (e *ears) Read(p []byte) (int, error) {
 	n, err := e.Conn.Read(p)
-	e.heard = e.heard || n > 0
+	e.heard = append(e.heard, p[:min(n, MaxPortText-len(e.heard))]...)
 	return n, err
 }
 

@@ -99,12 +99,13 @@ func greetKerberos(ctx context.Context, t *talk) error {
 	return err
 }
 
-// askKpasswd sends a change of a password that lacks everything (RFC 3244, section 2), which gets an error.
+// kpasswdQuestion is a change of a password that lacks everything (RFC 3244, section 2), which gets an error.
+var kpasswdQuestion = []byte{0, 10, 0, 1, 0, 2, 0, 0, 0, 0} // length, version, length of the AP-REQ
+
 func askKpasswd(ctx context.Context, t *talk) error {
-	question := []byte{0, 10, 0, 1, 0, 2, 0, 0, 0, 0} // length, version, length of the AP-REQ
 	var e krbError
 	var at time.Time
-	_, err := t.exchange(ctx, question, func(b []byte) bool {
+	_, err := t.exchange(ctx, kpasswdQuestion, func(b []byte) bool {
 		var err error
 		e, err = parseKpasswd(b)
 		at = time.Now()
@@ -112,6 +113,19 @@ func askKpasswd(ctx context.Context, t *talk) error {
 	})
 	if err == nil {
 		t.readKRBError(e, at)
+		t.What = t.protocol.title
+	}
+	return err
+}
+
+func greetKpasswd(ctx context.Context, t *talk) error {
+	answer, err := t.exchangeSized(ctx, 4, kpasswdQuestion)
+	if err != nil {
+		return err
+	}
+	e, err := parseKpasswd(answer)
+	if err == nil {
+		t.readKRBError(e, time.Now())
 		t.What = t.protocol.title
 	}
 	return err
