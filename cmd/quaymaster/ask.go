@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -118,7 +119,8 @@ func (f *askFlags) run(cmd *cobra.Command, args []string) error {
 		return errors.Join(err, errFacts)
 	}
 	a := &asker{
-		Prober: &probe.Prober{Timeout: f.timeout, Conns: f.conns, HostConn: f.hostConns},
+		Prober:  &probe.Prober{Timeout: f.timeout, Conns: f.conns, HostConn: f.hostConns, Rows: new(atomic.Int64)},
+		lookups: make(chan struct{}, namesTogether),
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

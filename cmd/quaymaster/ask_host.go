@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/probe"
@@ -17,7 +16,8 @@ import (
 )
 
 const (
-	hostsTogether = 64                     // hosts at a time, within the prober's bounds
+	hostsTogether = 256                    // hosts at a time, within the prober's bounds
+	namesTogether = 64                     // that are looked up at a time: resolvers have bounds too
 	mostAddresses = 8                      // of a name that are asked
 	mostKnown     = 64                     // of a name that are known: what is told at these is tried
 	mostEntries   = 10 * probe.MaxEntries  // of all hosts that are kept
@@ -34,7 +34,7 @@ type asker struct {
 	onc      probe.ONCOptions
 	dce      probe.DCEOptions
 	identity *auth.Identity // who asks over DCE; nil: nobody in particular
-	entries  atomic.Int64   // that were told by the hosts of one question
+	lookups  chan struct{}  // has who looks up a name
 }
 
 // ownAddresses returns this host's.
@@ -57,7 +57,7 @@ func ownAddresses() (map[netip.Addr]bool, error) {
 // hosts asks many, and calls done after each. It returns them in order when all have answered or
 // the context has ended.
 func (a *asker) hosts(ctx context.Context, names []string, done func()) []*askHost {
-	a.entries.Store(0)
+	a.Rows.Store(mostEntries)
 	answers := make([]*askHost, len(names))
 	next := make(chan int)
 	var workers sync.WaitGroup
@@ -94,18 +94,10 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 	h.Address = found.addr.String()
 	h.addMapper(a.question.facts, found.onc)
 	h.addMapper(a.question.facts, found.dce)
-	kept := len(h.Entries)
 	if a.question.statistics {
 		h.Statistics = a.statistics(ctx, found)
-		kept += h.Statistics.rows()
-	}
-	if a.entries.Add(int64(kept)) > mostEntries {
-		h.Entries = []askEntry{}
-		if h.Statistics != nil {
+		if a.Rows.Add(-int64(h.Statistics.rows())) < 0 {
 			h.Statistics.drop()
-		}
-		for i := range h.Mappers {
-			h.Mappers[i].Cut = true
 		}
 	}
 	h.Missing = append(h.Missing, found.missing...)
@@ -119,6 +111,12 @@ var errInterrupted = errors.New("interrupted before it was asked")
 func (a *asker) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{addr.Unmap()}, nil
+	}
+	select {
+	case a.lookups <- struct{}{}:
+		defer func() { <-a.lookups }()
+	case <-ctx.Done():
+		return nil, errInterrupted
 	}
 	const least = 2 * time.Second // resolvers are not as near as hosts
 	ctx, cancel := context.WithTimeout(ctx, max(2*a.Timeout, least))

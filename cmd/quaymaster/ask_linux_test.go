@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -263,6 +264,36 @@ func TestAskManyHosts(t *testing.T) {
 		if r.Exit != exitFailed || !strings.Contains(r.Stdout, want) || strings.Count(r.Stderr, "\n") != 1 {
 			t.Errorf("ask --hosts = %+v, want %q", r, want)
 		}
+	}
+}
+
+// TestAskDeadHosts: hundreds of hosts that are not there take a few time-outs, not some for each of a few.
+func TestAskDeadHosts(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.NewHost(t, "far", "10.99.0.1/24", "10.99.0.2/24") // which passes nothing on
+	if r := run(t, "ip", "route", "add", "10.98.0.0/16", "via", "10.99.0.2"); r.Exit != 0 {
+		t.Fatalf("ip route = %+v", r)
+	}
+	const hosts, timeout = 2 * hostsTogether, time.Second
+	var list strings.Builder
+	for i := range hosts {
+		fmt.Fprintf(&list, "10.98.%d.%d\n", i/250, 1+i%250)
+	}
+	file := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(file, []byte(list.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	r := run(t, "quaymaster", "ask", "--hosts", file, "--timeout", timeout.String())
+	took := time.Since(start)
+	want := fmt.Sprintf("\n\n%d hosts: 0 fine, %d could not be asked\n", hosts, hosts)
+	if r.Exit != exitFailed || !strings.HasSuffix(r.Stdout, want) || strings.Count(r.Stdout, "endpoint mapper: FILTERED · port mapper: FILTERED") != hosts {
+		t.Errorf("exit status %d, %s, %q", r.Exit, r.Stderr, r.Stdout[max(0, len(r.Stdout)-1000):])
+	}
+	if took > 9*timeout { // of each half two: over TCP and then over UDP
+		t.Errorf("%d hosts took %v, want a little more than %v", hosts, took, 4*timeout)
 	}
 }
 

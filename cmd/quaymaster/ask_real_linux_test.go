@@ -120,6 +120,16 @@ func TestAskDC(t *testing.T) {
 			port = fmt.Sprint(e.Port)
 		}
 	}
+	d := askJSON(t, exitDone, dc, "tcp/135,464,"+port)
+	for i, want := range []string{"epmapper", "", "drsuapi"} {
+		p := d.Hosts[0].Ports[i]
+		has := slices.ContainsFunc(p.Interfaces, func(i portInterface) bool { return i.Name == want })
+		if what := "DCE/RPC"; want != "" && (p.What != what || !has || len(p.Problems) > 0) {
+			t.Errorf("tcp/%d answers %q, %q, %q; want %s with %s, not %+v", p.Port, p.What, p.Text, p.Problems, what, want, p.Interfaces)
+		} else if what := "Kerberos, change of passwords"; want == "" && (p.What != what || len(p.Interfaces) > 0) {
+			t.Errorf("tcp/%d answers %q, %q, %q; want %s", p.Port, p.What, p.Text, p.Problems, what)
+		}
+	}
 	rule := "add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport { 3269, " + port + " } drop"
 	if r := run(t, "nft", rule); r.Exit != 0 {
 		t.Fatalf("nft %s = %+v", rule, r)
@@ -127,7 +137,7 @@ func TestAskDC(t *testing.T) {
 	r = run(t, "quaymaster", "ask", dc, "tcp/88,135,389,445,3268,3269", "udp/53,88,123,389", "--timeout", "2s")
 	for _, words := range [][]string{
 		{"88 ", "tcp ", "LISTENING ", "Kerberos ", "clock right"},
-		{"135 ", "tcp ", "LISTENING "},
+		{"135 ", "tcp ", "LISTENING ", "DCE/RPC ", "interfaces: ", "epmapper 3.0"},
 		{"389 ", "tcp ", "LISTENING ", "LDAP, Active Directory ", "DC=corp,DC=example, host dc1.corp.example"},
 		{"445 ", "tcp ", "LISTENING ", "SMB ", "signing required"},
 		{"3268 ", "tcp ", "LISTENING ", "LDAP, Active Directory "},

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +24,8 @@ import (
 	"github.com/quaymaster/quaymaster/wire/dcerpc"
 	"github.com/quaymaster/quaymaster/wire/epm"
 	"github.com/quaymaster/quaymaster/wire/ndr"
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // An ownMapper is our endpoint mapper over sockets.
@@ -263,5 +267,51 @@ func TestTryDCEOwnMapper(t *testing.T) {
 	})
 	if dialed != 1 {
 		t.Errorf("%d connections", dialed)
+	}
+}
+
+// TestRowsOfAll: what many mappers tell is bounded together, and texts count.
+func TestRowsOfAll(t *testing.T) {
+	var rows []epm.Entry
+	for port := range uint16(300) {
+		rows = append(rows, epm.Entry{Tower: tower(uuidA, 1, 0, epm.TCP, fmt.Sprintf("127.0.0.1:%d", 2000+port))})
+	}
+	dce := DCEOptions{Port: serveMapper(t, mapper.DCEConfig{}, rows...).tcp.Port()}
+	onc := ONCOptions{Port: serveONC(t, func(call oncrpc.Call, _ []byte) []byte {
+		b := oncrpc.AppendAccepted(nil, call.XID, oncrpc.Success)
+		for version := range uint32(300) {
+			b = rpcbind.RPCB{Program: 7, Version: version, NetID: "tcp", Address: "127.0.0.1.0.9", Owner: strings.Repeat("x", rowText)}.Append(rpcbind.AppendNext(b))
+		}
+		return rpcbind.AppendEnd(b)
+	}, "tcp")}
+	const most = 1000
+	p := &Prober{Rows: new(atomic.Int64)}
+	p.Rows.Store(most)
+	reports := make([]*Report, 8)
+	var asking sync.WaitGroup
+	for i := range reports {
+		asking.Go(func() {
+			if i%2 == 0 {
+				reports[i] = p.DCE(t.Context(), dceHost, dce)
+			} else {
+				reports[i] = p.ONC(t.Context(), dceHost, onc)
+			}
+		})
+	}
+	asking.Wait()
+	kept, cut := 0, 0
+	for _, r := range reports {
+		if r.State != Listening || r.Cut != (len(r.Entries) < 300) || r.Cut != (len(r.Problems) > 0) {
+			t.Errorf("%s %s, %d entries, cut %v, %q", r.State, r.Why, len(r.Entries), r.Cut, r.Problems)
+		}
+		if r.Cut {
+			cut++
+		}
+		for i := range r.Entries {
+			kept += 1 + len(r.Entries[i].Owner)/rowText
+		}
+	}
+	if kept > most || kept < most-len(reports) || cut == 0 {
+		t.Errorf("rows that count as %d were kept, want about %d; %d reports are cut", kept, most, cut)
 	}
 }

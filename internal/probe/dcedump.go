@@ -145,18 +145,21 @@ func (d *dump) add(q *dceReply, keep func(*Entry) bool) bool {
 			return false
 		}
 		d.told++
-		d.addRow(&q.rows[i], keep)
+		if !d.addRow(&q.rows[i], keep) {
+			return false
+		}
 	}
 	return true
 }
 
-func (d *dump) addRow(row *dceRow, keep func(*Entry) bool) {
+// addRow is add for one.
+func (d *dump) addRow(row *dceRow, keep func(*Entry) bool) bool {
 	r := d.report
 	e, transfer := row.entry(r.Host)
 	key := maphash.Comparable(d.seed, keyOf(&e, transfer))
 	if _, ok := d.seen[key]; ok {
 		r.problem("it tells rows twice")
-		return
+		return true
 	}
 	d.seen[key] = struct{}{}
 	if len(row.annotation) > epm.MaxAnnotation {
@@ -169,13 +172,17 @@ func (d *dump) addRow(row *dceRow, keep func(*Entry) bool) {
 		r.problem("it tells rows that cannot be used: %s", strings.TrimPrefix(firstWords(e.Problems[0]), "the row "))
 	}
 	if !keep(&e) {
-		return
+		return true
+	}
+	if !d.conn.p.room(&e) {
+		return false
 	}
 	d.texts += len(e.Annotation) + len(e.Path) + len(e.Told)
 	for _, p := range e.Problems {
 		d.texts += len(p)
 	}
 	r.Entries = append(r.Entries, e)
+	return true
 }
 
 // firstWords returns a problem without its details, so that many of a kind are one.

@@ -103,7 +103,7 @@ func (p *Prober) ONC(ctx context.Context, host netip.Addr, o ONCOptions) *Report
 	p.askONC(ctx, r, o.ways(host), mapperVersions, func(c *caller, version uint32) error {
 		r.Entries, r.Cut = nil, false
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcDump), long: true}
-		err := c.call(ctx, q, func(list *results) error { return readDump(list, version, teller{host, o, r}) })
+		err := c.call(ctx, q, func(list *results) error { return p.readDump(list, version, teller{host, o, r}) })
 		switch {
 		case err != nil && len(r.Entries) > 0: // what was told until then is worth having
 			_, why := p.judge(ctx, err)
@@ -120,7 +120,7 @@ func (p *Prober) ONC(ctx context.Context, host netip.Addr, o ONCOptions) *Report
 }
 
 // readDump reads the list of a DUMP into the report.
-func readDump(list *results, version uint32, to teller) error {
+func (p *Prober) readDump(list *results, version uint32, to teller) error {
 	for {
 		var more bool
 		var e Entry
@@ -144,6 +144,10 @@ func readDump(list *results, version uint32, to teller) error {
 		case len(to.report.Entries) == MaxEntries:
 			to.report.Cut = true
 			to.report.problem("it tells more than %d rows: the rest was not read", MaxEntries)
+			return nil
+		case !p.room(&e):
+			to.report.Cut = true
+			to.report.problem("all mappers tell more than is read")
 			return nil
 		}
 		to.report.Entries = append(to.report.Entries, e)

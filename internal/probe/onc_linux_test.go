@@ -323,7 +323,7 @@ func TestONCSameAsRPCInfo(t *testing.T) {
 	r := &Report{Host: oncHost}
 	ok := p.askONC(t.Context(), r, ONCOptions{}.ways(oncHost), mapperVersions[2:], func(c *caller, version uint32) error {
 		q := question{program: rpcbind.Program, version: version, proc: uint32(rpcbind.ProcDump), long: true}
-		return c.call(t.Context(), q, func(list *results) error { return readDump(list, version, teller{oncHost, ONCOptions{}, r}) })
+		return c.call(t.Context(), q, func(list *results) error { return p.readDump(list, version, teller{oncHost, ONCOptions{}, r}) })
 	})
 	var got []string
 	for _, e := range r.Entries {

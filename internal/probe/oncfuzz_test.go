@@ -80,7 +80,7 @@ func FuzzDump(f *testing.F) {
 			"datagram": {buf: list}, "at once": {from: bytes.NewReader(list)}, "byte by byte": {from: iotest.OneByteReader(bytes.NewReader(list))},
 		} {
 			r := &Report{}
-			err := readDump(res, version, teller{oncHost, ONCOptions{}, r})
+			err := new(Prober).readDump(res, version, teller{oncHost, ONCOptions{}, r})
 			if (err == nil) != (wantErr == nil) || err != nil && !errors.Is(err, errAnswer) {
 				t.Errorf("%s: %v, want %v", name, err, wantErr)
 			}

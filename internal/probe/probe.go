@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
@@ -25,6 +26,10 @@ type Prober struct {
 	Retries  int           // of a datagram that is not answered, each after twice the time; 0: DefaultRetries, -1: none
 	Conns    int           // connections and UDP sockets at a time; 0: DefaultConns
 	HostConn int           // of these to one host; 0: DefaultHostConns
+
+	// Rows is how many rows mappers may still tell, all together: they are kept until the reports are
+	// given up, and there may be any number of hosts. Longer texts count as more. nil: only one mapper's are bounded.
+	Rows *atomic.Int64
 
 	// Dial opens a connection; nil: a net.Dialer does. It is for tests and for going
 	// out from some address.
@@ -89,6 +94,21 @@ func (r *Report) problem(format string, args ...any) {
 	if len(r.Problems) < maxProblems {
 		r.Problems = append(r.Problems, text)
 	}
+}
+
+// rowText is how many bytes of texts a row may have, to count as one.
+const rowText = 256
+
+// room tells whether a row that a mapper told may be kept.
+func (p *Prober) room(e *Entry) bool {
+	if p.Rows == nil {
+		return true
+	}
+	texts := len(e.Annotation) + len(e.Path) + len(e.Told) + len(e.Owner)
+	for _, s := range e.Problems {
+		texts += len(s)
+	}
+	return p.Rows.Add(-int64(1+texts/rowText)) >= 0
 }
 
 const (
