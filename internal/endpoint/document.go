@@ -36,7 +36,7 @@ type Document struct {
 	Since      time.Time  `json:"since"`      // when the registration was made; not read
 	Annotation string     `json:"annotation"` // free text
 
-	Name string `json:"-"` // of the interface, where it has another than in the catalog
+	Name string `json:"-"` // of the interface; empty: as the catalog has it
 }
 
 // MarshalJSON implements [json.Marshaler].

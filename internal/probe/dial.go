@@ -120,7 +120,7 @@ const maxDatagram = 1 << 16
 
 // exchange sends a datagram and returns the first answer that accept takes, having
 // sent it again when none came in time. The answer is good until the next call with
-// the same buffer, which needs maxDatagram bytes.
+// the same buffer, and no longer than that.
 func (p *Prober) exchange(ctx context.Context, c net.Conn, message, buf []byte, accept func(answer []byte) bool) ([]byte, error) {
 	timeout := p.timeout() / time.Duration(1<<(p.retries()+1)-1) // so that all tries together have the prober's time
 	for try := 0; ; try++ {

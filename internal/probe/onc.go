@@ -147,7 +147,7 @@ func (p *Prober) readDump(list *results, version uint32, to teller) error {
 			return nil
 		case !p.room(&e):
 			to.report.Cut = true
-			to.report.problem("all mappers tell more than is read")
+			to.report.problem("all mappers together tell more than is read")
 			return nil
 		}
 		to.report.Entries = append(to.report.Entries, e)

@@ -41,7 +41,7 @@ func (p *Prober) callerAt(ctx context.Context, host netip.Addr, at endpoint.Endp
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.caller(ctx, at)
+	c, err := s.caller(ctx, at, maxDatagram)
 	if err != nil {
 		s.leave()
 		return nil, err
@@ -58,8 +58,9 @@ func placeOf(host netip.Addr, at endpoint.Endpoint) netip.Addr {
 	return host
 }
 
-// caller is [Prober.callerAt] in a seat, which its caller leaves after the connection was closed.
-func (s *seat) caller(ctx context.Context, at endpoint.Endpoint) (*caller, error) {
+// caller is [Prober.callerAt] in a seat, which its caller leaves after the connection was closed, for answers of
+// a size: of datagrams, of which more than that is lost.
+func (s *seat) caller(ctx context.Context, at endpoint.Endpoint, size int) (*caller, error) {
 	c := &caller{p: s.p, seat: s, leave: func() {}}
 	var err error
 	switch at.NetID {
@@ -67,7 +68,7 @@ func (s *seat) caller(ctx context.Context, at endpoint.Endpoint) (*caller, error
 		c.conn, err = s.connect(ctx, "tcp", at.Addr.String())
 	case rpcbind.UDP, rpcbind.UDP6: // whether anybody is there the answer tells
 		c.conn, err = s.p.connect(ctx, "udp", at.Addr.String())
-		c.buf = make([]byte, maxDatagram)
+		c.buf = make([]byte, size)
 	default:
 		c.conn, err = s.connect(ctx, "unix", at.Path)
 	}

@@ -133,6 +133,9 @@ func (v versionRange) String() string {
 	return fmt.Sprintf("versions %d to %d", v.low, v.high)
 }
 
+// maxNull is more bytes than any answer to procedure 0 has. Hundreds may be awaited.
+const maxNull = 2048
+
 // A trial calls an endpoint, with a new connection when one is needed.
 type trial struct {
 	seat *seat // of all its connections, which follow one another
@@ -154,7 +157,7 @@ func (t *trial) null(ctx context.Context, program, version uint32) (time.Duratio
 		if fresh {
 			t.close()
 			var err error
-			if t.c, err = t.seat.caller(ctx, t.at); err != nil {
+			if t.c, err = t.seat.caller(ctx, t.at, maxNull); err != nil {
 				t.c = nil
 				return 0, err
 			}
