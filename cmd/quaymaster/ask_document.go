@@ -160,7 +160,7 @@ func (h *askHost) addPorts(facts *catalog.Catalog, results []probe.PortResult, n
 		p := triedPort{Network: r.Network, Port: r.Port, Name: names[askedPort{r.Network, r.Port}], State: r.State, Time: r.Time.Microseconds(), What: r.What, Text: r.Text, Problems: texts(r.Problems)}
 		if role != nil {
 			if of := role.ports[portSeat{r.Network, r.Port}]; of != nil {
-				p.Service, p.Need, p.Condition = of.service(role.facts), of.need, of.condition
+				p.Service, p.Need, p.Condition = of.service(facts), of.need, of.condition
 			}
 		}
 		for _, i := range r.Interfaces {

@@ -13,7 +13,6 @@ import (
 // An askRole is what the catalog says that a host of a role listens on.
 type askRole struct {
 	id      string
-	facts   *catalog.Catalog
 	ports   map[portSeat]*rolePort
 	untried []string // what it answers that is at no port which could be tried, in words
 }
@@ -55,7 +54,7 @@ func (f *askFlags) askedRole(c *catalog.Catalog) (*askRole, []roleFlow, error) {
 	if len(flows) == 0 {
 		return nil, nil, usagef("--role %s: the catalog knows nothing that such a host listens on", f.role)
 	}
-	return &askRole{id: r.ID, facts: c, ports: map[portSeat]*rolePort{}}, flows, nil
+	return &askRole{id: r.ID, ports: map[portSeat]*rolePort{}}, flows, nil
 }
 
 // addRole adds to the question what a host of a role listens on: its ports, and a mapper where that tells the port.
