@@ -37,7 +37,7 @@ type asking struct {
 
 // An askedHost is what a host's answer is checked by.
 type askedHost struct {
-	Mappers []struct{ State string }
+	Mappers []struct{ State, Why string }
 	Entries []struct {
 		Program uint32
 		UUID    string

@@ -24,8 +24,12 @@ const (
 	sampleEvery = time.Millisecond
 )
 
+// countedTimeout is what one answer may take while connections are counted: the asker is stopped
+// for most of that time.
+const countedTimeout = time.Minute
+
 // askCommand prepares the question of a job, in the namespace of the clients.
-func askCommand(quaymaster string, j job) (*exec.Cmd, error) {
+func askCommand(quaymaster string, j job, count bool) (*exec.Cmd, error) {
 	var args []string
 	switch {
 	case j.Kind == kindAskTry:
@@ -43,6 +47,9 @@ func askCommand(quaymaster string, j job) (*exec.Cmd, error) {
 		}
 	default:
 		return nil, fmt.Errorf("unknown program %q", j.Asker)
+	}
+	if count {
+		args = append(args, "--timeout", countedTimeout.String())
 	}
 	var list strings.Builder
 	for i := range j.Rows {
@@ -70,7 +77,7 @@ func ask(b brief, j job) (*tally, error) {
 }
 
 func askOnce(b brief, j job, count bool) (*tally, error) {
-	cmd, err := askCommand(b.Path, j)
+	cmd, err := askCommand(b.Path, j, count)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +62,40 @@ func TestOpenConnections(t *testing.T) {
 	cmd.Wait()
 	if stopped(cmd.Process.Pid) {
 		t.Error("who has ended is stopped")
+	}
+}
+
+// What clients have closed is in no table that is read while others are stopped.
+func TestClosedConnections(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	if err := separateClients(); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp4", "0.0.0.0:2000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() { // until the client has closed its end, which then waits
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	script := fmt.Sprintf("exec 3<>/dev/tcp/%s/2000; exec 3>&-; until ! grep -q ' 0[1458] ' /proc/net/tcp; do sleep 0.01; done; cat /proc/net/tcp", farHost(0))
+	cmd := amongClients([]string{"timeout", "20", "bash", "-c", script})
+	table, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("the client: %v", err)
+	}
+	if rows := strings.Count(string(table), "\n"); rows != 1 {
+		t.Errorf("the table has more than its titles:\n%s", table)
 	}
 }
 
