@@ -255,11 +255,7 @@ func (f *askFlags) question(q *askQuestion, facts *catalog.Catalog, words []stri
 
 // prepare has the asker know this host and the development daemon.
 func (f *askFlags) prepare(a *asker) error {
-	own, err := ownAddresses()
-	if err != nil {
-		return err
-	}
-	a.own, a.names = own, portNames(a.question.facts, a.question.ports)
+	a.own, a.names = ownAddresses(), portNames(a.question.facts, a.question.ports)
 	a.onc.Foreign = f.foreign
 	a.dce.Foreign, a.dce.HTTP = f.foreign, f.http
 	if f.dev {

@@ -37,12 +37,10 @@ type asker struct {
 	lookups  chan struct{}  // has who looks up a name
 }
 
-// ownAddresses returns this host's.
-func ownAddresses() (map[netip.Addr]bool, error) {
-	networks, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
+// ownAddresses returns this host's. Where the system does not tell them, as Wine does not,
+// there are none, and this host is known by its loopback addresses only.
+func ownAddresses() map[netip.Addr]bool {
+	networks, _ := net.InterfaceAddrs()
 	own := map[netip.Addr]bool{}
 	for _, n := range networks {
 		if n, ok := n.(*net.IPNet); ok {
@@ -51,7 +49,7 @@ func ownAddresses() (map[netip.Addr]bool, error) {
 			}
 		}
 	}
-	return own, nil
+	return own
 }
 
 // hosts asks many, and calls done after each. It returns them in order when all have answered or

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,8 @@ func exists(path string) bool {
 // explain adds to an error of a client what to do about it.
 func (t *target) explain(path string, err error) error {
 	switch {
+	case runtime.GOOS != "linux":
+		return errors.New("no daemon is on this host, since it runs on Linux only: \"quaymaster ask HOST\" asks other hosts")
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		start := "quaymaster serve, or serve --dev to try it out"
 		if t.dev {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +14,7 @@ import (
 )
 
 func TestDCEWords(t *testing.T) {
+	_, refused := net.Dial("tcp", netip.AddrPortFrom(dceHost, closedPort(t)).String())
 	reject := func(r dcerpc.ProviderReason) error { return rejection{Result: dcerpc.ProviderRejection, Reason: r} }
 	for _, tt := range []struct {
 		err   error
@@ -42,7 +43,7 @@ func TestDCEWords(t *testing.T) {
 		{refusedUser{dcerpc.Fault{Status: dcerpc.StatusProtoError}}, Rejected, "the user, the password or the ticket is wrong (nca_s_proto_error)"},
 		{refusedUser{dcerpc.Fault{Status: dcerpc.StatusOpRngError}}, Wrong, "operation"},
 		{errNotAllowed, Failed, "may not use the socket"},
-		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, NotListening, "nothing listens"},
+		{refused, NotListening, "nothing listens"},
 		{context.DeadlineExceeded, Filtered, "no answer"},
 		{syscall.ECONNRESET, Wrong, "breaks the connection off"},
 		{errors.New("no route"), Failed, "no route"},
