@@ -282,6 +282,7 @@ func TestSamba(t *testing.T) {
 	}{
 		{"udp", 389, "", ad, `^domain corp\.example \(CORP\), host dc1\.corp\.example, site Default-First-Site-Name: PDC, global catalog, KDC, .*writable`},
 		{"udp", 389, "corp.example", ad, `host dc1\.corp\.example`},
+		{"udp", 389, "dc1.corp.example", ad, `^domain corp\.example \(CORP\)`}, // which is no domain
 		{"tcp", 389, "", ad, `^DC=corp,DC=example, host dc1.corp.example, LDAP 2 3, Samba Team`},
 		{"tcp", 3268, "", ad, `^DC=corp,DC=example, host dc1.corp.example`},
 		{"tcp", 88, "", "Kerberos", "^KDC_ERR_C_PRINCIPAL_UNKNOWN, realm QUAYMASTER.INVALID, clock right"},

@@ -13,10 +13,11 @@ import (
 
 // askLDAP sends a domain controller the ping by which it is located: a search over UDP for the attribute
 // Netlogon of the root (MS-ADTS, section 6.3.3). Other servers of connectionless LDAP answer it with less.
+// The ping names no domain, so that the controller tells its own: to that of another, or of a host, it has no answer.
 func askLDAP(ctx context.Context, t *talk) error {
 	id := rand.Int32N(1<<31-1) + 1
 	var op *ber.Packet
-	_, err := t.exchange(ctx, netlogonQuestion(id, t.q.Name), func(b []byte) bool {
+	_, err := t.exchange(ctx, netlogonQuestion(id), func(b []byte) bool {
 		message, err := parseBER(b)
 		if err != nil {
 			return false
@@ -41,16 +42,10 @@ func askLDAP(ctx context.Context, t *talk) error {
 	return nil
 }
 
-func netlogonQuestion(id int32, domain string) []byte {
-	is := func(attribute, value string) []byte {
-		return der(struct{ Attribute, Value []byte }{[]byte(attribute), []byte(value)}, "tag:3")
-	}
+func netlogonQuestion(id int32) []byte {
 	const extended, withFlags = 4, 2 // the answer with names of DNS; not the one for NT 4
-	terms := is("NtVer", string(binary.LittleEndian.AppendUint32(nil, extended|withFlags)))
-	if domain != "" {
-		terms = append(terms, is("DnsDomain", domain)...)
-	}
-	return ldapSearch(id, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: terms}, "Netlogon") // all of them
+	ntVer := der(struct{ Attribute, Value []byte }{[]byte("NtVer"), binary.LittleEndian.AppendUint32(nil, extended|withFlags)}, "tag:3")
+	return ldapSearch(id, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: ntVer}, "Netlogon") // all of them
 }
 
 // parsePing reads the answer to the ping in an entry.
