@@ -42,8 +42,7 @@ func separateClients() error {
 			return fmt.Errorf("ip %s: %w: %s", command, err, strings.TrimSpace(string(out)))
 		}
 	}
-	// What one program has closed would be in the table that is read while the next one is stopped: after
-	// nmap that took so long that an asker had no time left to be answered.
+	// What one program has closed would be in the table that is read while the next one is stopped.
 	const noTimeWait = "echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets"
 	if out, err := amongClients([]string{"sh", "-c", noTimeWait}).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", noTimeWait, err, strings.TrimSpace(string(out)))
