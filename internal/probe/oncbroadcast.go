@@ -274,7 +274,7 @@ func (b *broadcast) read(datagram []byte, from netip.AddrPort) (Answer, bool) {
 func broadcastAddresses(names []string) ([]netip.AddrPort, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the networks of this host are not known: %w", err)
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(interfaces, func(i net.Interface) bool { return i.Name == name }) {
