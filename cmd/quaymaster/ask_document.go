@@ -43,7 +43,14 @@ type askHost struct {
 	Missing []string    `json:"missing"` // what was asked for and no mapper knows
 	Ports   []triedPort `json:"ports"`
 
-	Statistics *askStatistics `json:"statistics,omitempty"` // of the port mapper, if that was asked
+	Unanswered []unansweredWord `json:"unanswered,omitempty"` // whose mapper did not answer, where another did
+	Statistics *askStatistics   `json:"statistics,omitempty"` // of the port mapper, if that was asked
+}
+
+// An unansweredWord is what was asked for and not answered.
+type unansweredWord struct {
+	Word string `json:"word"`
+	Why  string `json:"why"`
 }
 
 // An askMapper is what became of asking a mapper.
@@ -316,7 +323,7 @@ func (h *askHost) status(q *askQuestion) int {
 		return exitFailed
 	}
 	answered := len(h.Mappers) == 0 || q.role != nil && len(q.wanted) == 0 // a role may do without a mapper
-	found := len(h.Missing) > 0 || h.Statistics != nil && h.Statistics.Error != ""
+	found := len(h.Missing)+len(h.Unanswered) > 0 || h.Statistics != nil && h.Statistics.Error != ""
 	for _, m := range h.Mappers {
 		answered = answered || m.State == probe.Listening
 		found = found || q.must.has(m.Dialect) && m.State != probe.Listening

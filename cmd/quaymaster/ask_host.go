@@ -99,6 +99,7 @@ func (a *asker) host(ctx context.Context, name string) *askHost {
 		}
 	}
 	h.Missing = append(h.Missing, found.missing...)
+	h.Unanswered = found.unanswered
 	h.addPorts(a.question.facts, found.ports, a.names, a.question.role)
 	return h
 }
@@ -150,6 +151,8 @@ type findings struct {
 	onc, dce []*probe.Report
 	missing  []string
 	ports    []probe.PortResult
+
+	unanswered []unansweredWord
 }
 
 // rank is that of what was found.
@@ -283,13 +286,18 @@ func (a *asker) address(ctx context.Context, name string, addrs []netip.Addr, i 
 	}
 	work.Wait()
 	var from span
+	listens := func(r *probe.Report) bool { return r.State == probe.Listening }
+	anyListens := slices.ContainsFunc(f.onc, listens) || slices.ContainsFunc(f.dce, listens)
 	for i, to := range spans {
 		reports := slices.Concat(f.onc[from.onc:to.onc], f.dce[from.dce:to.dce])
-		told := slices.ContainsFunc(reports, func(r *probe.Report) bool { return len(r.Entries) > 0 })
-		if !told && slices.ContainsFunc(reports, func(r *probe.Report) bool { return r.State == probe.Listening }) {
-			f.missing = append(f.missing, q.wanted[i].word)
-		}
 		from = to
+		switch word := q.wanted[i].word; {
+		case slices.ContainsFunc(reports, func(r *probe.Report) bool { return len(r.Entries) > 0 }):
+		case slices.ContainsFunc(reports, listens):
+			f.missing = append(f.missing, word)
+		case anyListens && len(reports) > 0: // else the mappers' states say it all
+			f.unanswered = append(f.unanswered, unansweredWord{word, mapperNames[reports[0].Dialect.String()] + ": " + reports[0].Why})
+		}
 	}
 	return f
 }

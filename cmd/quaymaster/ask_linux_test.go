@@ -148,6 +148,32 @@ func TestAskFileServer(t *testing.T) {
 	})
 }
 
+// TestAskUnanswered: what was asked for of a mapper that does not answer is told, though another one answers.
+func TestAskUnanswered(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	startQuaymaster(t)
+	nstest.Need(t, "nft")
+	rule := "add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 135 reject with tcp reset"
+	if r := run(t, "nft", rule); r.Exit != 0 {
+		t.Fatalf("nft %s = %+v", rule, r)
+	}
+	want := []unansweredWord{{"portmapper:4@tcp6", "port mapper: no address of the host is known for tcp6"}, {"samr", "endpoint mapper: nothing listens there"}}
+	words := []string{"127.0.0.1", "portmapper:4@tcp", "portmapper:4@tcp6", "samr"}
+	h := askJSON(t, exitFound, words...).Hosts[0]
+	if diff := cmp.Diff(want, h.Unanswered); diff != "" || len(h.Entries) != 1 || len(h.Missing) > 0 {
+		t.Errorf("ask %q = %+v (-want +got):\n%s", words, h, diff)
+	}
+	r := run(t, "quaymaster", append([]string{"ask"}, words...)...)
+	if r.Exit != exitFound || !saysLine(r.Stdout, "samr ", " NOT ANSWERED ", "endpoint mapper: nothing listens") || !strings.Contains(r.Stdout, "; 2 not answered\n") {
+		t.Errorf("ask %q = %+v", words, r)
+	}
+	if r := run(t, "quaymaster", append([]string{"ask", "-o", "csv"}, words...)...); !strings.Contains(r.Stdout, ",unanswered,samr,") {
+		t.Errorf("ask -o csv %q = %+v", words, r)
+	}
+}
+
 // TestAskSamba: ask tells of Samba's mapper what Samba's client does, and each interface can be bound where it
 // is said to be but for one: Samba's own mapper over HTTP. Seen with 4.17.12.
 func TestAskSamba(t *testing.T) {

@@ -66,7 +66,7 @@ func hostSummary(hosts []*askHost, q *askQuestion) string {
 func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 	fmt.Fprintln(s, show.Clean(h.headLine()))
 	var summary []string
-	if len(h.Entries)+len(h.Missing) > 0 {
+	if len(h.Entries)+len(h.Missing)+len(h.Unanswered) > 0 {
 		h.entryTable(q.try).Print(s)
 	}
 	if len(h.Entries) > 0 {
@@ -74,6 +74,9 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 	}
 	if len(h.Missing) > 0 {
 		summary = append(summary, fmt.Sprintf("%d not registered", len(h.Missing)))
+	}
+	if len(h.Unanswered) > 0 {
+		summary = append(summary, fmt.Sprintf("%d not answered", len(h.Unanswered)))
 	}
 	if len(h.Ports) > 0 {
 		if len(summary) > 0 {
@@ -86,7 +89,7 @@ func (f *askFlags) printHost(s show.Screen, h *askHost, q *askQuestion) {
 		}
 	}
 	if h.Statistics != nil {
-		if len(h.Entries)+len(h.Missing)+len(h.Ports) > 0 {
+		if len(h.Entries)+len(h.Missing)+len(h.Unanswered)+len(h.Ports) > 0 {
 			fmt.Fprintln(s)
 		}
 		h.Statistics.print(s, q.facts)
@@ -203,13 +206,19 @@ func (h *askHost) entryTable(tried bool) *show.Table {
 		notes = slices.DeleteFunc(notes, func(s string) bool { return s == "" })
 		t.Add(append(cells, strings.Join(notes, " · "))...)
 	}
-	for _, word := range h.Missing {
+	absent := func(word, state, why string) {
 		cells := make([]string, len(columns)+1)
-		cells[0] = word
+		cells[0], cells[len(columns)] = word, why
 		if tried {
-			cells[5] = "NOT REGISTERED"
+			cells[5] = state
 		}
 		t.Add(cells...)
+	}
+	for _, word := range h.Missing {
+		absent(word, "NOT REGISTERED", "")
+	}
+	for _, u := range h.Unanswered {
+		absent(u.Word, "NOT ANSWERED", u.Why)
 	}
 	return t
 }
@@ -491,6 +500,9 @@ func askRows(hosts []*askHost) *show.Table {
 		}
 		for _, word := range h.Missing {
 			add(h.Host, "missing", word, "", "", "", h.Address, "", "", "not registered", "", "", "")
+		}
+		for _, u := range h.Unanswered {
+			add(h.Host, "unanswered", u.Word, "", "", "", h.Address, "", "", "not answered", "", "", u.Why)
 		}
 		for _, p := range h.Ports {
 			add(h.Host, "port", p.Name, "", "", p.Network, h.Address, number(int64(p.Port)), "", p.State.String(), number(p.Time), "", p.says(), p.Service, string(p.Need))

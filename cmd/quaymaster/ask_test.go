@@ -272,6 +272,8 @@ func TestAskStatus(t *testing.T) {
 	failed.Error = "no such host"
 	missing := host(mapper("onc", probe.Listening))
 	missing.Missing = []string{"nfs"}
+	unanswered := host(mapper("onc", probe.Listening))
+	unanswered.Unanswered = []unansweredWord{{Word: "samr"}}
 	for _, tt := range []struct {
 		name string
 		h    *askHost
@@ -287,6 +289,7 @@ func TestAskStatus(t *testing.T) {
 		{"one accepts and is silent", host(mapper("onc", probe.Wrong), mapper("dce", probe.Filtered)), askQuestion{}, exitFound},
 		{"no such host", failed, askQuestion{}, exitFailed},
 		{"not registered", missing, askQuestion{}, exitFound},
+		{"not answered", unanswered, askQuestion{}, exitFound},
 		{"it works", answerOf(oncEntry(3, "tcp", 7, probe.Listening)), askQuestion{}, exitDone},
 		{"it does not let us in", answerOf(oncEntry(3, "tcp", 7, probe.Rejected)), askQuestion{}, exitDone},
 		{"it is wrong", answerOf(oncEntry(3, "tcp", 7, probe.Wrong)), askQuestion{}, exitFound},
