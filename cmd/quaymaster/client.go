@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,9 +65,10 @@ func exists(path string) bool {
 
 // explain adds to an error of a client what to do about it.
 func (t *target) explain(path string, err error) error {
+	var op *net.OpError
 	switch {
-	case runtime.GOOS != "linux":
-		return errors.New("no daemon is on this host, since it runs on Linux only: \"quaymaster ask HOST\" asks other hosts")
+	case runtime.GOOS != "linux" && errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("no daemon answers on %s, since it runs on Linux only: \"quaymaster ask HOST\" asks other hosts", home(path))
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		start := "quaymaster serve, or serve --dev to try it out"
 		if t.dev {
