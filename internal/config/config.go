@@ -22,7 +22,8 @@ const MaxSize = 8 << 20
 // that only the caller can see. Make one with [Decode].
 type File struct {
 	name      string
-	positions map[string]position // by path; always has "$"
+	positions map[string]position // of values, by path; always has "$"
+	keys      map[string]position // of the keys of maps, by the path of what belongs to them
 }
 
 type position struct{ line, column int }
@@ -44,21 +45,25 @@ type position struct{ line, column int }
 // either. Integers are decimal, or hexadecimal with 0x.
 //
 // The error is always a [Mistakes]: all that is wrong with the file, or with its
-// syntax where that cannot be understood. The value may be half decoded then.
+// syntax where that cannot be understood. The value may be half decoded then; the File is
+// there all the same, for callers that look for more mistakes, but nil if the syntax is wrong.
 func Decode(name string, data []byte, into any) (*File, error) {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
 		panic(fmt.Sprintf("config: Decode into %T, want a pointer", into))
 	}
-	d := decoder{file: &File{name: name, positions: map[string]position{"$": {1, 1}}}}
+	d := decoder{file: &File{name: name, positions: map[string]position{"$": {1, 1}}, keys: map[string]position{}}}
 	root, mistakes := parse(name, data)
+	if root == nil && len(mistakes) > 0 {
+		mistakes.Sort()
+		return nil, mistakes
+	}
 	if root != nil {
 		d.value(root, "$", target.Elem())
-		mistakes = d.mistakes
 	}
-	if len(mistakes) > 0 {
-		mistakes.sort()
-		return nil, mistakes
+	if len(d.mistakes) > 0 {
+		d.mistakes.Sort()
+		return d.file, d.mistakes
 	}
 	return d.file, nil
 }
@@ -84,6 +89,16 @@ func (f *File) Mistake(path, format string, args ...any) Mistake {
 	return Mistake{File: f.name, Line: at.line, Column: at.column, Message: fmt.Sprintf(format, args...)}
 }
 
+// KeyMistake is as [File.Mistake], but about the key at path if that is one of a map: where a
+// name stands rather than what belongs to it.
+func (f *File) KeyMistake(path, format string, args ...any) Mistake {
+	m := f.Mistake(path, format, args...)
+	if at, ok := f.keys[path]; ok {
+		m.Line, m.Column = at.line, at.column
+	}
+	return m
+}
+
 // Has reports whether something stands at path, which is as for [File.Mistake]: also
 // null, which leaves a pointer nil as a missing key does.
 func (f *File) Has(path string) bool {
@@ -91,8 +106,8 @@ func (f *File) Has(path string) bool {
 	return ok
 }
 
-// child returns the path of the value of key in the mapping at path.
-func child(path, key string) string {
+// Path returns the path of the value of key in the mapping at path: see [File.Mistake].
+func Path(path, key string) string {
 	if strings.ContainsAny(key, "$*.[]") {
 		key = "'" + key + "'"
 	}

@@ -291,15 +291,38 @@ func TestDecodeRefuses(t *testing.T) {
 	for _, tt := range mistaken {
 		t.Run(tt.name, func(t *testing.T) {
 			var s serve
-			file, err := config.Decode("a.yaml", []byte(tt.text), &s)
-			if err == nil || file != nil {
-				t.Fatalf("Decode = %v, %v, want only an error", file, err)
+			_, err := config.Decode("a.yaml", []byte(tt.text), &s)
+			if err == nil {
+				t.Fatal("Decode found nothing wrong")
 			}
 			want := "a.yaml:" + strings.ReplaceAll(tt.want, "\n", "\na.yaml:")
 			if diff := cmp.Diff(want, err.Error()); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// What is wrong in one place keeps nobody from looking at the others.
+func TestDecodeGoesOn(t *testing.T) {
+	var s serve
+	file, err := config.Decode("a.yaml", []byte("nise: 1\nzones:\n  a.b: {size: 3}\n"), &s)
+	if err == nil || file == nil || s.Zones["a.b"].Size != 3 {
+		t.Fatalf("Decode = %v, %v, zones %v, want a file, a mistake and what else is there", file, err, s.Zones)
+	}
+	path := config.Path("$.zones", "a.b")
+	for want, m := range map[string]config.Mistake{
+		"a.yaml:3:3: key":     file.KeyMistake(path, "key"),
+		"a.yaml:3:8: value":   file.Mistake(path, "value"),
+		"a.yaml:3:15: size":   file.KeyMistake(path+".size", "size"), // of a struct, not of a map
+		"a.yaml:3:3: nothing": file.KeyMistake(config.Path("$.zones", "c"), "nothing"),
+	} {
+		if m.Error() != want {
+			t.Errorf("mistake = %q, want %q", m.Error(), want)
+		}
+	}
+	if file, err := config.Decode("a.yaml", []byte("a: [\n"), &s); err == nil || file != nil {
+		t.Errorf("Decode = %v, %v, want only an error: the syntax is wrong", file, err)
 	}
 }
 

@@ -93,7 +93,7 @@ func (d *decoder) structure(node ast.Node, path string, v reflect.Value) {
 	}
 	for key, entry := range d.entries(node, path) {
 		if i, ok := fields[key]; ok {
-			d.value(entry.Value, child(path, key), v.Field(i))
+			d.value(entry.Value, Path(path, key), v.Field(i))
 		} else if like, ok := Suggest(key, names); ok {
 			d.mistake(entry.Key, "unknown key %s; did you mean %q?", quote(key), like)
 		} else {
@@ -107,7 +107,8 @@ func (d *decoder) mapping(node ast.Node, path string, v reflect.Value) {
 	m := reflect.MakeMap(t)
 	for key, entry := range d.entries(node, path) {
 		value := reflect.New(t.Elem()).Elem()
-		d.value(entry.Value, child(path, key), value)
+		d.file.keys[Path(path, key)] = start(entry.Key)
+		d.value(entry.Value, Path(path, key), value)
 		m.SetMapIndex(reflect.ValueOf(key).Convert(t.Key()), value)
 	}
 	v.Set(m)

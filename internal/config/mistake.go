@@ -35,7 +35,8 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (m Mistakes) sort() {
+// Sort brings mistakes of one file into the order of their places.
+func (m Mistakes) Sort() {
 	slices.SortStableFunc(m, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
