@@ -14,7 +14,7 @@ type build struct {
 	places     map[string]string // where sites have what they have, by what it is
 
 	// What other files refer to; nil where a file could not be read.
-	sourceIDs, revisions, programNames, pinIDs, generationIDs, serviceIDs *names
+	sourceIDs, revisions, programNames, pinIDs, generationIDs, systemIDs, roleIDs, serviceIDs *names
 }
 
 // catalog reads all files, and returns no catalog if anything is wrong with any.
@@ -24,9 +24,13 @@ func (b *build) catalog() (*Catalog, error) {
 	interfaces, errInterfaces := b.readInterfaces()
 	pins, errPins := b.readPins(interfaces)
 	systems, errSystems := b.readSystems()
+	layer, errRoles := b.readRoles()
 	services, errServices := b.readServices()
 	tables, errTables := b.readTables()
-	roles, errRoles := b.readRoles()
+	var roles *roleFile
+	if errRoles == nil {
+		roles, errRoles = b.checkRoles(layer)
+	}
 	err := errors.Join(errSources, errPrograms, errInterfaces, errPins, errSystems, errServices, errTables, errRoles)
 	if err != nil {
 		return nil, err
@@ -36,6 +40,18 @@ func (b *build) catalog() (*Catalog, error) {
 	c.sources, c.services, c.tables, c.roles, c.systems = value(sources), value(services), value(tables), value(roles), value(systems)
 	c.overridden, c.places = append(slices.Clone(b.below.overridden), b.overridden...), b.places
 	return c, nil
+}
+
+// endIDs returns what the hosts at the ends of a flow may be: roles and services.
+func (b *build) endIDs() *names {
+	if b.roleIDs == nil || b.serviceIDs == nil {
+		return nil
+	}
+	ends := newNames("role")
+	for _, id := range slices.Concat(b.roleIDs.all, b.serviceIDs.all) {
+		ends.add(id)
+	}
+	return ends
 }
 
 // value returns a function that returns v.

@@ -16,7 +16,7 @@
 //   - services.yaml has the services of Windows with the ports each listens on,
 //     ports.tsv the same by port as the vendor's article prints it, and
 //     disagreements.tsv where the two differ.
-//   - roles.yaml has who connects to whom in an Active Directory domain.
+//   - roles.yaml has who connects to whom, most of it in an Active Directory domain.
 //   - systems.yaml has the operating systems and their dynamic ports.
 //   - sources.yaml has where the last five files have their facts from.
 package catalog
@@ -74,6 +74,8 @@ type Catalog struct {
 	systems    func() *systemFile
 	index      func() portIndex // of the last four
 
+	relationships func() []*Relationship // of roles and services
+
 	overridden []Override
 	places     map[string]string // where overlays have what they have: see build
 }
@@ -87,6 +89,7 @@ func newCatalog(programs []Program) *Catalog {
 		}
 	}
 	c.index = sync.OnceValue(func() portIndex { return newPortIndex(c) })
+	c.relationships = sync.OnceValue(func() []*Relationship { return allRelationships(c) })
 	return c
 }
 

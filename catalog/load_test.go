@@ -86,6 +86,8 @@ flows:
   service: link-tracking
   pins: [rdp]
   sources: [kb1]
+relationships:
+- {id: client-to-dc, description: a workstation and a domain controller, scopes: [domain]}
 `,
 	"systems.yaml": `generations:
 - {id: legacy, description: old systems, dynamic_rpc: 1025-5000, sources: [kb1]}
@@ -187,8 +189,30 @@ func TestLoadRefusesFacts(t *testing.T) {
 		{"ports", "disagreements.tsv", "none", "dynamic", `2: ports: portset: offset 0: "dynamic": want a port such as 443 or a range such as 5000-5020`},
 
 		{"role", "roles.yaml", "description: a workstation", "description: ''", `2:3: client: every role has a description`},
+		{"alias", "roles.yaml", "description: a domain controller", "description: a domain controller, aliases: [DC]", `3:56: alias "DC": want a word such as domain-controller: lower case, digits, '-'`},
+		{"alias of another", "roles.yaml", "description: a domain controller", "description: a domain controller, aliases: [client]", `3:3: "client" is a name of client too: each belongs to one role`},
+		{"is", "roles.yaml", "description: a domain controller", "description: a domain controller, is: [cleint]", `3:51: unknown role "cleint"; did you mean "client"?`},
+		{"is itself", "roles.yaml", "description: a domain controller", "description: a domain controller, is: [dc]", `3:50: dc: is itself, by what it is: take one of the two out`},
+		{"is itself by another", "roles.yaml", "description: a domain controller}", "description: a domain controller, is: [x]}\n- {id: x, description: an x, is: [client, dc]}",
+			`3:50: dc: is itself, by what it is: take one of the two out` + "\nroles.yaml:4:34: x: is itself, by what it is: take one of the two out"},
+		{"relationship of a flow", "roles.yaml", "relationship: client-to-dc", "relationship: client-to-cd", `10:17: unknown relationship "client-to-cd"; did you mean "client-to-dc"?` + "\nroles.yaml:22:3: client-to-dc: every relationship has one of three: flows that name it, a service, unfiltered"},
+		{"relationship", "roles.yaml", "description: a workstation and a domain controller, ", "", `22:3: client-to-dc: every relationship has a description and scopes`},
+		{"scope", "roles.yaml", "scopes: [domain]", "scopes: [dom]", `22:83: scope "dom": want one of ["domain" "forest" "trust" "group" "used" "used-by" "tunnel"]`},
+		{"relationship of flows with ends", "roles.yaml", "scopes: [domain]", "scopes: [domain], to: [client]", `22:3: client-to-dc: to and mirror stand at its flows`},
+		{"relationship of flows and a service", "roles.yaml", "scopes: [domain]", "scopes: [domain], service: fax", `22:3: client-to-dc: every relationship has one of three: flows that name it, a service, unfiltered`},
+		{"relationship without rows", "roles.yaml", "relationships:\n", "relationships:\n- {id: none, description: nothing, scopes: [used]}\n", `22:3: none: every relationship has one of three: flows that name it, a service, unfiltered`},
+		{"relationship of an unknown service", "roles.yaml", "relationships:\n", "relationships:\n- {id: a, description: b, scopes: [used], service: fux, to: [dc, fux]}\n", `22:52: unknown service "fux"; did you mean "fax"?` + "\nroles.yaml:22:66: unknown role \"fux\"; did you mean \"fax\"?"},
+		{"unfiltered without source", "roles.yaml", "relationships:\n", "relationships:\n- {id: a, description: b, scopes: [used], unfiltered: true}\n", `22:3: sources: none: name at least one`},
+		{"circumstance", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: ['!form:dc']\n", `20:10: flows[0].when[0]: unknown circumstance "!form:dc"`},
+		{"circumstance of nobody", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: ['from:dc,fax,cleint']\n", `20:10: unknown role "cleint"; did you mean "client"?`},
+		{"circumstance of a system", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: [ldaps, '!to-system:windows-pp']\n", `20:17: unknown system "windows-pp"; did you mean "windows-xp"?`},
+		{"circumstance of a generation", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: [to-generation:modern]\n", `20:10: unknown generation "modern"`},
+		{"circumstance of SYSVOL", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: [sysvol:nfs]\n", `20:10: sysvol "nfs": want one of ["dfsr" "frs"]`},
+		{"circumstance of a trust", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: [phase:dream]\n", `20:10: phase "dream": want one of ["create" "use"]`},
+		{"circumstance with nothing", "roles.yaml", "  pins: [rdp]\n", "  pins: [rdp]\n  when: ['to:']\n", `20:10: flows[0].when[0]: "to:" says nothing after to: it takes one word or several, as in to:a,b`},
+		{"circumstance of a port", "services.yaml", "ports: echo, ", "ports: echo, when: ['to:cd'], ", `41:53: unknown role "cd"; did you mean "dc"?`},
 		{"from", "roles.yaml", "from: client", "from: clinet", `11:9: unknown role "clinet"; did you mean "client"?`},
-		{"to", "roles.yaml", "  to: dc\n", "", `9:3: client-to-dc-01: every flow has relationship, from, to, app and generation`},
+		{"to", "roles.yaml", "  from: client\n  to: dc\n", "", `9:3: client-to-dc-01: every flow has relationship, app, generation, and from or to or both`},
 		{"generation", "roles.yaml", "generation: legacy", "generation: modern", `17:15: unknown generation "modern"`},
 		{"flow need", "roles.yaml", "need: required", "need: require", `16:9: need "require": want one of ["required" "conditional" "optional" "one-of" "recommended" "legacy"]`},
 		{"flow ports", "roles.yaml", "ports: 135,dynamic-rpc", "ports: none", `9:3: ports: none: tcp has ports: want some such as 135, or a word such as dynamic-rpc`},
@@ -252,6 +276,7 @@ func TestBuiltinIsWhatTheFilesSay(t *testing.T) {
 		"Roles":           {got.Roles(), want.Roles()},
 		"Flows":           {got.Flows("", ""), want.Flows("", "")},
 		"FlowRules":       {got.FlowRules(), want.FlowRules()},
+		"Relationships":   {got.Relationships(), want.Relationships()},
 		"IsolatedNetwork": {got.IsolatedNetwork(), want.IsolatedNetwork()},
 		"Generations":     {got.Generations(), want.Generations()},
 		"DynamicRanges":   {got.DynamicRanges(), want.DynamicRanges()},

@@ -58,7 +58,8 @@ func TestOverlay(t *testing.T) {
 		"rpc-interfaces.tsv":   interfaceHead + "\n" + strings.Replace(trkwks, "\t1.2\t", "\t7.0\t", 1) + "\n" + strings.Replace(trkwks, "trkwks\ttrk,", "trkwks7\ttrk,", 1),
 		"rpc-fixed-ports.yaml": strings.Replace(rdp, "trkwks", "trkwks7", 1),
 		"systems.yaml":         "systems:\n- {id: solaris, name: Solaris, range: ours, sources: [site]}\nranges:\n- {id: ours, symbol: dynamic-onc, ports: 32768-65535, os: Solaris, sources: [site]}\n",
-		"roles.yaml":           "rules: [Ours.]\nroles: [{id: payroll-server, description: pays}]\nflows:\n- {id: client-to-dc-01, relationship: pay, from: client, to: payroll-server, app: pay, protocol: tcp, ports: 7777, need: required, generation: both, service: payroll, sources: [site]}\n",
+		"roles.yaml": "rules: [Ours.]\nroles: [{id: payroll-server, description: pays, aliases: [pays], is: [member]}]\n" +
+			"relationships:\n- {id: pay, description: a client and who pays, scopes: [used]}\n- {id: trust, description: ours, scopes: [domain]}\nflows:\n- {id: client-to-dc-01, relationship: pay, from: client, to: payroll-server, app: pay, protocol: tcp, ports: 7777, need: required, generation: both, service: payroll, when: ['to:payroll-server,payroll'], sources: [site]}\n",
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +99,17 @@ func TestOverlay(t *testing.T) {
 	if got, want := len(c.FlowRules()), len(below.FlowRules())+1; got != want {
 		t.Errorf("%d rules, want %d", got, want)
 	}
+	if r, ok := c.RoleByName("Pays"); !ok || r.ID != "payroll-server" {
+		t.Errorf("RoleByName(Pays) = %+v, %v", r, ok)
+	}
+	if r, ok := c.Relationship("trust"); !ok || r.Description != "ours" {
+		t.Errorf("Relationship(trust) = %+v, %v, want that of the site", r, ok)
+	}
+	for _, id := range []string{"pay", "payroll", "group-policy"} {
+		if r, ok := c.Relationship(id); !ok || (r.Service == "payroll") != (id == "payroll") {
+			t.Errorf("Relationship(%s) = %+v, %v", id, r, ok)
+		}
+	}
 	var got []string
 	for _, o := range c.Overridden() {
 		got = append(got, o.String())
@@ -110,7 +122,8 @@ func TestOverlay(t *testing.T) {
 		"service dfs-replication: site/services.yaml:13 instead of the built-in one",
 		"directory: site/services.yaml:23 instead of the built-in one",
 		"row 1: site/ports.tsv:2 instead of the built-in one",
-		"flow client-to-dc-01: site/roles.yaml:4 instead of the built-in one",
+		"relationship trust: site/roles.yaml:5 instead of the built-in one",
+		"flow client-to-dc-01: site/roles.yaml:7 instead of the built-in one",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Overridden() (-want +got)\n%s", diff)

@@ -61,10 +61,13 @@ type ServicePort struct {
 	Protocol Protocol          `yaml:"protocol"`
 	Ports    Ports             `yaml:"ports"`
 	Need     Need              `yaml:"need"`
-	NoteIDs  []string          `yaml:"notes"`   // of Notes: see [Catalog.Footnotes]
-	Notes    []string          `yaml:"-"`       // what a reader should know, in sentences
-	Stated   map[string]string `yaml:"stated"`  // what a revision of the article prints as ports, or its "prose"; where that is not Ports
-	OnlyIn   string            `yaml:"only_in"` // the only revision of the article that has the row: 2023-12; empty for all
+	NoteIDs  []string          `yaml:"notes"`    // of Notes: see [Catalog.Footnotes]
+	Notes    []string          `yaml:"-"`        // what a reader should know, in sentences
+	Stated   map[string]string `yaml:"stated"`   // what a revision of the article prints as ports, or its "prose"; where that is not Ports
+	OnlyIn   string            `yaml:"only_in"`  // the only revision of the article that has the row: 2023-12; empty for all
+	When     []Term            `yaml:"when"`     // when it is needed, as far as a site tells: all have to hold
+	Outgoing bool              `yaml:"outgoing"` // it is where the service connects from: nobody listens there
+	DCOM     bool              `yaml:"dcom"`     // an object is activated: no address may be translated on the way
 }
 
 // A Need says when a port has to be open.

@@ -19,7 +19,7 @@ func TestBuiltinFacts(t *testing.T) {
 	got := map[string]int{
 		"services": len(c.Services()), "rows": len(c.PortRows()), "disagreements": len(c.Disagreements("")), "flows": len(c.Flows("", "")),
 		"roles": len(c.Roles()), "rules": len(c.FlowRules()), "generations": len(c.Generations()), "ranges": len(c.DynamicRanges()),
-		"systems": len(c.Systems()), "sources": len(c.Sources()), "footnotes": len(c.Footnotes()), "groups": len(c.Groups()),
+		"systems": len(c.Systems()), "relationships": len(c.Relationships()), "sources": len(c.Sources()), "footnotes": len(c.Footnotes()), "groups": len(c.Groups()),
 		"depends on": len(c.Directory().DependsOn), "required by": len(c.Directory().RequiredBy),
 		"minimum for logon": len(c.IsolatedNetwork().MinimumForLogon), "often forgotten": len(c.IsolatedNetwork().OftenForgotten),
 		"droppable": len(c.IsolatedNetwork().Droppable),
@@ -44,6 +44,8 @@ func TestBuiltinFacts(t *testing.T) {
 			got["protocol "+p.Protocol.String()]++
 			got["symbol "+string(p.Ports.Symbol)]++
 			got["notes of ports"] += len(p.Notes)
+			got["terms of ports"] += len(p.When)
+			got["ports of dcom"] += btoi(p.DCOM)
 			got["stated"] += len(p.Stated)
 			got["only in "+p.OnlyIn]++
 		}
@@ -63,26 +65,39 @@ func TestBuiltinFacts(t *testing.T) {
 		got["flow of "+f.Generation]++
 		got["flow pins"] += len(f.Pins)
 		got["flows of a service"] += btoi(f.Service != "")
+		got["terms of flows"] += len(f.When)
+		got["flows of dcom"] += btoi(f.DCOM)
+	}
+	for _, r := range c.Roles() {
+		got["aliases of roles"] += len(r.Aliases)
+		got["what roles are"] += len(r.Is)
+	}
+	for _, r := range c.Relationships() {
+		got["relationships unfiltered"] += btoi(r.Unfiltered)
+		for _, scope := range r.Scopes {
+			got["scope "+string(scope)]++
+		}
 	}
 	want := map[string]int{
-		"services": 99, "ports": 312, "rows": 187, "disagreements": 80, "flows": 168, "roles": 17, "rules": 10, "generations": 3, "ranges": 9,
-		"systems": 20, "sources": 13, "footnotes": 46, "groups": 23, "depends on": 13, "required by": 23,
+		"services": 100, "ports": 318, "rows": 187, "disagreements": 80, "flows": 203, "roles": 22, "rules": 10, "generations": 3, "ranges": 9,
+		"systems": 20, "sources": 23, "footnotes": 46, "groups": 23, "depends on": 13, "required by": 23,
 		"minimum for logon": 11, "often forgotten": 5, "droppable": 5,
-		"system services": 88, "also named": 4, "os limits": 27, "notes of services": 68, "notes on sources": 16, "depends_on": 22, "fixed ports": 27,
-		"rpc": 32, "pipes": 20, "dcom": 9,
-		"basis section": 59, "basis section-prose": 2, "basis reverse-table-only": 14, "basis supplement": 24,
-		"status current": 66, "status legacy": 26, "status removed": 7,
-		"services ": 75, "services documented": 16, "services unverified": 8,
-		"need required": 207, "need optional": 30, "need conditional": 35, "need legacy": 28, "need one-of": 11, "need recommended": 1,
-		"protocol tcp": 214, "protocol udp": 90, "protocol icmp": 5, "protocol gre": 1, "protocol esp": 1, "protocol ah": 1,
-		"symbol ": 285, "symbol dynamic-rpc": 24, "symbol dynamic-ephemeral": 1, "symbol dynamic-onc": 2,
-		"notes of ports": 116, "stated": 42, "only in ": 305, "only in 2023-12": 6, "only in 2020-09": 1,
+		"system services": 89, "also named": 4, "os limits": 27, "notes of services": 71, "notes on sources": 17, "depends_on": 22, "fixed ports": 27,
+		"rpc": 33, "pipes": 20, "dcom": 9,
+		"basis section": 59, "basis section-prose": 2, "basis reverse-table-only": 14, "basis supplement": 25,
+		"status current": 67, "status legacy": 26, "status removed": 7,
+		"services ": 75, "services documented": 16, "services unverified": 9,
+		"need required": 206, "need optional": 30, "need conditional": 38, "need legacy": 29, "need one-of": 13, "need recommended": 2,
+		"protocol tcp": 220, "protocol udp": 90, "protocol icmp": 5, "protocol gre": 1, "protocol esp": 1, "protocol ah": 1,
+		"symbol ": 290, "symbol dynamic-rpc": 25, "symbol dynamic-ephemeral": 1, "symbol dynamic-onc": 2,
+		"notes of ports": 117, "stated": 42, "only in ": 311, "only in 2023-12": 6, "only in 2020-09": 1,
 		"row in section yes": 144, "row in section no": 4, "row in section no-section": 38, "row in section ": 1, "remarks": 15,
 		"row of kb832017-2020+kb832017-2023": 179, "row of kb832017-2020": 4, "row of kb832017-2023": 4,
 		"disagreement reverse-only": 4, "disagreement section-only": 53, "disagreement value": 6, "disagreement label": 11,
 		"disagreement revision": 5, "disagreement missing-section": 1,
-		"mirrored": 54, "conditions": 100, "flows without confidence": 159, "flow of both": 119, "flow of modern": 42, "flow of legacy": 7,
-		"flow pins": 21, "flows of a service": 114,
+		"mirrored": 56, "conditions": 126, "flows without confidence": 190, "flow of both": 153, "flow of modern": 43, "flow of legacy": 7,
+		"flow pins": 38, "flows of a service": 119,
+		"aliases of roles": 50, "flows of dcom": 5, "ports of dcom": 8, "relationships": 136, "relationships unfiltered": 2, "scope domain": 12, "scope forest": 1, "scope group": 13, "scope trust": 1, "scope tunnel": 2, "scope used": 105, "scope used-by": 4, "terms of flows": 85, "terms of ports": 53, "what roles are": 5,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what the files have (-want +got)\n%s", diff)
@@ -115,6 +130,10 @@ func TestKnownServices(t *testing.T) {
 				{
 					App: "DFSR RPC (fixed by product defect)", Protocol: catalog.TCP, Ports: catalog.Ports{Numbers: portset.Ports(5722)}, Need: catalog.LegacyNeed,
 					NoteIDs: []string{"dfsr-5722"}, Notes: []string{"2008 and 2008 R2 domain controllers only; vendor blog calls it a defect."},
+					When: []catalog.Term{
+						{Word: catalog.TermTo, Values: []string{"dc"}},
+						{Word: catalog.TermToSystem, Values: []string{"windows-server-2008", "windows-server-2008-r2"}},
+					},
 				},
 				{
 					App: "RPC dynamic endpoint", Protocol: catalog.TCP, Ports: catalog.Ports{Symbol: catalog.DynamicRPC}, Need: catalog.Required,
@@ -226,7 +245,7 @@ func TestNearest(t *testing.T) {
 		{"Druckwarteschlang", 3, []string{"Druckwarteschlange", "Nachrichtenwarteschlange", "Gruppenrichtlinie"}},
 		{"sql-serve", 3, []string{"sql-server", "dns-server", "NFS-Server"}},
 		{"remote-storge", 1, []string{"remote-storage"}},
-		{"snpm", 3, []string{"snmp", "NPS", "DNS"}},
+		{"snpm", 3, []string{"snmp", "NPS", "SCCM"}},
 		{"dfsrr", 0, nil},
 		{"completely different", 3, []string{"computer-browser", "Clusterdienst", "Anmeldedienst"}},
 		{"", 3, nil},

@@ -87,6 +87,7 @@ func (f *serviceFile) check(r *report, m *serviceFile, b *build) {
 		footnotes.add(id)
 	}
 	slices.Sort(footnotes.all)
+	ends := b.endIDs()
 	for i, n := range f.Needs {
 		path := fmt.Sprintf("$.needs[%d]", i)
 		checkWord(r, path+".need", "need", n.Need, needs...)
@@ -101,7 +102,9 @@ func (f *serviceFile) check(r *report, m *serviceFile, b *build) {
 		s, path := &f.Services[i], fmt.Sprintf("$.services[%d]", i)
 		s.check(r, path, b)
 		for j := range s.Ports {
-			s.Ports[j].check(r, fmt.Sprintf("%s.ports[%d]", path, j), footnotes, b)
+			path := fmt.Sprintf("%s.ports[%d]", path, j)
+			s.Ports[j].check(r, path, footnotes, b)
+			r.terms(path+".when", b, ends, s.Ports[j].When)
 		}
 	}
 	checkNames(r, "services", "service", m.Services, f.Services, func(s *Service) (string, []string) {

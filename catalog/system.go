@@ -144,7 +144,7 @@ func (b *build) readSystems() (*systemFile, error) {
 // check notes what is wrong with f, of which m is made.
 func (f *systemFile) check(r *report, m *systemFile, b *build) {
 	ranges := idsOf(r, "ranges", "range", m.Ranges, f.Ranges, func(d *DynamicRange) string { return d.ID })
-	systems := idsOf(r, "systems", "system", m.Systems, f.Systems, func(os *OS) string { return os.ID })
+	b.systemIDs = idsOf(r, "systems", "system", m.Systems, f.Systems, func(os *OS) string { return os.ID })
 	for i, g := range f.Generations {
 		path := fmt.Sprintf("$.generations[%d]", i)
 		r.sources(path, b.sourceIDs, g.Sources)
@@ -156,7 +156,7 @@ func (f *systemFile) check(r *report, m *systemFile, b *build) {
 		path := fmt.Sprintf("$.ranges[%d]", i)
 		r.sources(path, b.sourceIDs, d.Sources)
 		r.referOne(path+".generation", b.generationIDs, d.Generation)
-		r.refer(path+".systems", systems, d.Systems...)
+		r.refer(path+".systems", b.systemIDs, d.Systems...)
 		if d.Ports.IsEmpty() || d.OS == "" {
 			r.mistake(path, "%s: every range has ports and os", d.ID)
 		}

@@ -44,7 +44,7 @@ func addTransport(t *show.Table, number string, a *transportAnswer) {
 	}
 	if len(a.Uses) == 0 { // or the rows of the services say it
 		for _, f := range a.Flows {
-			t.Add(number, a.Transport, f.Service, f.From+" → "+f.To, f.App, f.Need, sentences(doubt(f.Confidence), f.Condition), strings.Join(f.Sources, ";"))
+			t.Add(number, a.Transport, f.Service, roleName(f.From)+" → "+roleName(f.To), f.App, f.Need, sentences(doubt(f.Confidence), f.Condition), strings.Join(f.Sources, ";"))
 		}
 	}
 	if !a.hasOwn() && len(a.Uses) == 0 {

@@ -96,7 +96,7 @@ func TestPortText(t *testing.T) {
 			"3268/tcp   Global Catalog                      Active Directory (local security authority) (LSASS)\n",
 			"           also for      Offline Files, User Profile Service, Folder Redirection, Primary Computer (ProfSvc, CscService)\n",
 			"           encrypted     3269/tcp Global Catalog over TLS\n",
-			"client, dc → dc; trusting-dc ↔ trusted-dc [target is a GC]\n",
+			"client, dc → dc; trusting-dc ↔ trusted-dc; rodc → rwdc [target is a GC]\n",
 			"           doubt         the sources disagree: offline-files-profiles; --sources shows both\n",
 			"           source        KB 832017 (2020, 2023), KB 179442,",
 			"\n3268/udp   nothing known\n",

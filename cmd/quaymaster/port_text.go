@@ -343,7 +343,7 @@ func foldFlows(flows []flowAnswer) []string {
 		if !slices.Contains(conditions, condition) {
 			conditions = append(conditions, condition)
 		}
-		at := pair{f.From, f.To}
+		at := pair{roleName(f.From), roleName(f.To)}
 		if f.Mirror && f.From != f.To {
 			at = pair{"", f.From + " ↔ " + f.To}
 		}

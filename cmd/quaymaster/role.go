@@ -24,10 +24,10 @@ func newRole(x *globals) *cobra.Command {
 	f := roleFlags{catalogFlags: catalogFlags{globals: x}}
 	cmd := &cobra.Command{
 		Use:   "role ROLE [ROLE…]",
-		Short: "Show what a host of an Active Directory domain listens on, and what it needs of others",
+		Short: "Show what a domain controller, a member or another host listens on, and what it needs of others",
 		Long: `Role says which ports a host listens on that is a domain controller, a member or
-something else to others in an Active Directory domain, who connects there, when, and
-which pins narrow it; then what the host itself needs of others.
+something else to others, as in an Active Directory domain, who connects there, when,
+and which pins narrow it; then what the host itself needs of others.
 
 ROLE is one of "role list", or words of its description: dc, domain-controller,
 "read-only DC".
@@ -91,10 +91,10 @@ func (f *roleFlags) run(names []string) error {
 	return show.Write(f.stdout(), f.output, nil, facts.rows(roles))
 }
 
-// findRole returns the role with the given ID, or the one that the words fit: those of its
+// findRole returns the role with the given ID or alias, or the one that the words fit: those of its
 // ID, of its description, or some of the two. The errors are none of usage yet.
 func findRole(c *catalog.Catalog, name string) (*catalog.Role, error) {
-	if r, ok := c.Role(strings.ToLower(strings.TrimSpace(name))); ok {
+	if r, ok := c.RoleByName(strings.Join(strings.Fields(name), "-")); ok {
 		return r, nil
 	}
 	wanted := roleWords(name)
@@ -108,7 +108,11 @@ func findRole(c *catalog.Catalog, name string) (*catalog.Role, error) {
 	if near := rolesOf(c, correctWords(c, wanted)); len(near) > 0 {
 		return nil, errors.New("unknown role " + strconv.Quote(name) + "; did you mean " + alternatives(roleIDs(near)) + "?")
 	}
-	if near, ok := config.Suggest(name, append(roleIDs(c.Roles()), "list")); ok {
+	known := append(roleIDs(c.Roles()), "list")
+	for _, r := range c.Roles() {
+		known = append(known, r.Aliases...)
+	}
+	if near, ok := config.Suggest(name, known); ok {
 		return nil, errors.New("unknown role " + strconv.Quote(name) + "; did you mean " + near + "?")
 	}
 	return nil, errors.New("unknown role " + strconv.Quote(name) + `: "quaymaster role list" has them all`)

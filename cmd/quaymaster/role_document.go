@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/quaymaster/quaymaster/catalog"
@@ -15,8 +16,11 @@ type roleFacts struct {
 // A roleFlow is a flow as it goes for one of its two roles.
 type roleFlow struct {
 	*catalog.Flow
-	from, to string // IDs of roles; those of Flow, or the two swapped
+	from, to string // IDs of roles; those of Flow, or the two swapped; empty: any host
 }
+
+// roleName returns what people call a role at an end of a flow.
+func roleName(id string) string { return cmp.Or(id, "any host") }
 
 // listens returns who connects to a role, and where.
 func (f *roleFacts) listens(role string) []roleFlow {
@@ -82,6 +86,8 @@ const roleSchema = "quaymaster/role/1"
 type roleDocument struct {
 	ID          string         `json:"id"`
 	Description string         `json:"description"`
+	Aliases     []string       `json:"aliases"`
+	Is          []string       `json:"is"` // IDs of roles that a host of it has too
 	Listens     []flowDocument `json:"listens"`
 	Connects    []flowDocument `json:"connects"`
 }
@@ -98,6 +104,8 @@ type flowDocument struct {
 	Need         catalog.Need     `json:"need"`
 	Meaning      string           `json:"need_meaning"`
 	Condition    string           `json:"condition"`
+	When         []catalog.Term   `json:"when"`
+	DCOM         bool             `json:"dcom"`
 	Generation   string           `json:"generation"`
 	Dynamic      []serverRange    `json:"dynamic"`
 	Mirror       bool             `json:"mirror"`
@@ -111,7 +119,7 @@ type flowDocument struct {
 func (f *roleFacts) documents(roles []*catalog.Role) rolesDocument {
 	d := rolesDocument{roleSchema, f.systemDocuments(), noNil(f.FlowRules()), noNil(f.moved), []roleDocument{}}
 	for _, r := range roles {
-		d.Roles = append(d.Roles, roleDocument{r.ID, r.Description, f.flowDocuments(f.listens(r.ID)), f.flowDocuments(f.connects(r.ID))})
+		d.Roles = append(d.Roles, roleDocument{r.ID, r.Description, noNil(r.Aliases), noNil(r.Is), f.flowDocuments(f.listens(r.ID)), f.flowDocuments(f.connects(r.ID))})
 	}
 	return d
 }
@@ -122,7 +130,8 @@ func (f *roleFacts) flowDocuments(flows []roleFlow) []flowDocument {
 		d := flowDocument{
 			ID: flow.ID, Relationship: flow.Relationship, From: flow.from, To: flow.to,
 			Ports: flow.Ports, Protocol: flow.Protocol, App: flow.App, Service: flow.Service,
-			Need: flow.Need, Meaning: f.NeedMeaning(flow.Need), Condition: flow.Condition, Generation: flow.Generation, Dynamic: []serverRange{},
+			Need: flow.Need, Meaning: f.NeedMeaning(flow.Need), Condition: flow.Condition, When: noNil(flow.When), DCOM: flow.DCOM,
+			Generation: flow.Generation, Dynamic: []serverRange{},
 			Mirror: flow.Mirror, Pins: noNil(flow.Pins), Sources: noNil(flow.Sources), SourcesNote: flow.SourcesNote, Confidence: flow.Confidence,
 		}
 		if flow.Ports.Symbol.IsDynamic() {

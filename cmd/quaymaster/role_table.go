@@ -74,9 +74,9 @@ func flowCells(end string, flows []roleFlow, sources bool, beneath *footnotes) [
 	at := map[string]int{} // of rows, by all cells but the first
 	roles := map[int][]string{}
 	for _, flow := range flows {
-		other, condition := flow.from, flow.condition()
+		other, condition := roleName(flow.from), flow.condition()
 		if end == "to" {
-			other = flow.to
+			other = roleName(flow.to)
 		}
 		if beneath != nil && condition != "" {
 			condition = beneath.mark(condition)

@@ -27,6 +27,7 @@ func TestRoleNames(t *testing.T) {
 		{"rodc", "rodc"}, {"read-only domain controller", "rodc"}, {"Read-Only DC", "rodc"}, {"read_only dc", "rodc"},
 		{"member", "member"}, {"domain-joined server", "member"}, {"client", "client"}, {"management", "admin-host"},
 		{"pdc", "pdc-emulator"}, {"cert", "certification-authority"}, {"NTP source", "external-time-source"},
+		{"workstation", "client"}, {"CA", "certification-authority"}, {"writable  domain controller", "dc"}, {"nfsv3", "nfs3-server"},
 	}
 	for _, tt := range tests {
 		if r, err := findRole(catalog.Builtin(), tt.name); err != nil || r.ID != tt.want {
@@ -34,11 +35,11 @@ func TestRoleNames(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ name, want string }{
-		{"workstation", `role "workstation" may be client or admin-host: name one`},
+		{"host", `role "host" may be joining-host, admin-host or kdc-proxy-host: name one`},
 		{"writable DC", `role "writable DC" may be dc or rwdc: name one`},
 		{"domain-controler", `unknown role "domain-controler"; did you mean dc?`},
 		{"read-olny DC", `unknown role "read-olny DC"; did you mean rodc?`},
-		{"membr", `unknown role "membr"; did you mean member?`},
+		{"membr", `unknown role "membr"; did you mean member?`}, {"nvfs3", `unknown role "nvfs3"; did you mean nfs3-server?`},
 		{"lsit", `unknown role "lsit"; did you mean list?`},
 		{"zzzzzz", `unknown role "zzzzzz": "quaymaster role list" has them all`},
 		{"", `unknown role "": "quaymaster role list" has them all`},
@@ -122,7 +123,7 @@ func TestRoleOnNarrowScreen(t *testing.T) {
 	if err := f.print(show.Screen{Writer: &b, Width: 110}, []*catalog.Role{roleOf(t, "dc")}, false); err != nil {
 		t.Fatal(err)
 	}
-	wantLines(t, b.String(), "joining-host 464 udp — machine password set conditional (2) —", "(2) join may set the password over kpasswd")
+	wantLines(t, b.String(), "joining-host 464 udp — machine password set conditional (3) —", "(3) join may set the password over kpasswd")
 }
 
 // A mirrored flow is there for both of its roles, and once for a role at both ends.

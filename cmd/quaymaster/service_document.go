@@ -172,6 +172,8 @@ type servicePortDocument struct {
 	Notes    []string          `json:"notes"`
 	Stated   map[string]string `json:"stated"`
 	OnlyIn   string            `json:"only_in"`
+	When     []catalog.Term    `json:"when"`
+	DCOM     bool              `json:"dcom"`
 	Sources  []string          `json:"sources"`
 }
 
@@ -275,7 +277,7 @@ func (f *serviceFacts) document(s *catalog.Service) serviceDocument {
 func (f *serviceFacts) port(s *catalog.Service, p *catalog.ServicePort) servicePortDocument {
 	d := servicePortDocument{
 		Ports: p.Ports, Protocol: p.Protocol, App: p.App, Need: p.Need, Meaning: f.NeedMeaning(p.Need),
-		Dynamic: []serverRange{}, Notes: noNil(p.Notes), Stated: p.Stated, OnlyIn: p.OnlyIn, Sources: f.portSources(s, p),
+		Dynamic: []serverRange{}, Notes: noNil(p.Notes), Stated: p.Stated, OnlyIn: p.OnlyIn, When: noNil(p.When), DCOM: p.DCOM, Sources: f.portSources(s, p),
 	}
 	if p.Ports.Symbol.IsDynamic() {
 		d.Dynamic = noNil(f.ranges)
