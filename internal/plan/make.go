@@ -1,0 +1,244 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/catalog"
+	"github.com/quaymaster/quaymaster/internal/config"
+	"github.com/quaymaster/quaymaster/internal/site"
+)
+
+// A planner makes one plan.
+type planner struct {
+	*directory
+	rows     []row
+	ways     ways
+	needs    []catalog.Need
+	flows    []*Flow
+	warnings []Warning
+	mistakes config.Mistakes
+	tunneled []tunneled
+	said     map[string]bool         // what has been warned of or refused
+	served   map[*site.Host][]string // by roles and services: which of each host's has a flow
+}
+
+func newPlanner(s *site.Site) *planner {
+	return &planner{
+		directory: newDirectory(s), rows: allRows(s.Catalog), ways: findWays(s), needs: defaultNeeds(s.Options),
+		said: map[string]bool{}, served: map[*site.Host][]string{},
+	}
+}
+
+// Make plans what s needs. The error is a config.Mistakes where the site asks for what
+// cannot be had, such as DCOM across a firewall that translates addresses.
+func Make(s *site.Site) (*Plan, error) {
+	p := newPlanner(s)
+	for i := range p.rows {
+		p.plan(&p.rows[i])
+	}
+	p.planTunnels()
+	p.checkPins()
+	p.checkUses()
+	p.checkWays()
+	if len(p.mistakes) > 0 {
+		return nil, p.mistakes
+	}
+	slices.SortStableFunc(p.warnings, func(a, b Warning) int { return strings.Compare(a.Host, b.Host) })
+	return &Plan{Site: s, Flows: p.flows, Warnings: p.warnings, ways: p.ways}, nil
+}
+
+// way returns the firewalls between two hosts.
+func (p *planner) way(of pair) []*site.Firewall {
+	return p.ways[[2]*site.Zone{of.from.Zone, of.to.Zone}].firewalls
+}
+
+// A class is hosts that a row cannot tell apart.
+type class struct {
+	members  []*member
+	from, to []int // joins in which they are, ascending
+}
+
+// plan adds the flows that a row makes. Hosts that are alike are planned once, however many
+// they are.
+func (p *planner) plan(r *row) {
+	joins := p.joins(r)
+	if len(joins) == 0 {
+		return
+	}
+	classes := classesOf(joins)
+	starts, ends := make([][]int, len(joins)), make([][]int, len(joins))
+	for i, c := range classes {
+		for _, j := range c.from {
+			starts[j] = append(starts[j], i)
+		}
+		for _, j := range c.to {
+			ends[j] = append(ends[j], i)
+		}
+	}
+	type outcome struct {
+		opening
+		of    *tie
+		pairs [][2]int
+	}
+	outcomes, order := map[string]*outcome{}, []string{}
+	planned := map[[2]int]bool{}
+	for j, join := range joins {
+		both := p.site.Options.Environment && generationsMix(join)
+		for _, a := range starts[j] {
+			for _, b := range ends[j] {
+				of := pair{classes[a].members[0], classes[b].members[0], join.trust}
+				if planned[[2]int{a, b}] || a == b && len(classes[a].members) == 1 && !of.from.IsGroup() {
+					continue
+				}
+				if ok, _ := p.needed(r, of); !ok {
+					continue
+				}
+				planned[[2]int{a, b}] = true
+				p.serve(r, join.of, classes[a].members, classes[b].members)
+				if p.throughTunnel(classes[a].members, classes[b].members) || !p.passes(r, classes[a].members, classes[b].members) {
+					continue
+				}
+				o := p.open(r, of, both)
+				k := join.of.ID + "\x00" + o.ports.String() + "\x00" + string(o.narrowing.By) + o.narrowing.From
+				for _, f := range o.narrowing.Pinhole {
+					k += "\x00" + f.Name
+				}
+				if outcomes[k] == nil {
+					outcomes[k] = &outcome{opening: o, of: join.of}
+					order = append(order, k)
+				}
+				outcomes[k].pairs = append(outcomes[k].pairs, [2]int{a, b})
+			}
+		}
+	}
+	for _, k := range order {
+		for _, product := range Products(outcomes[k].pairs) {
+			p.add(r, outcomes[k].of, hostsOf(classes, product[0]), hostsOf(classes, product[1]), outcomes[k].opening)
+		}
+	}
+}
+
+// classesOf returns the hosts of joins by what planning depends on, in order of their first ones.
+func classesOf(joins []join) []class {
+	type place struct{ from, to []int }
+	at := map[*member]*place{}
+	var members []*member
+	of := func(m *member) *place {
+		if at[m] == nil {
+			at[m] = &place{}
+			members = append(members, m)
+		}
+		return at[m]
+	}
+	for j, join := range joins {
+		for _, m := range join.from {
+			of(m).from = append(of(m).from, j)
+		}
+		for _, m := range join.to {
+			of(m).to = append(of(m).to, j)
+		}
+	}
+	slices.SortFunc(members, func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
+	known := map[string]int{}
+	var all []class
+	for _, m := range members {
+		k := fmt.Sprint(at[m].from, at[m].to, m.key)
+		if m.IsGroup() {
+			k = m.Name // it connects to itself, as no single host does
+		}
+		i, ok := known[k]
+		if !ok {
+			i = len(all)
+			known[k] = i
+			all = append(all, class{from: at[m].from, to: at[m].to})
+		}
+		all[i].members = append(all[i].members, m)
+	}
+	return all
+}
+
+func hostsOf(classes []class, which []int) []*site.Host {
+	var hosts []*site.Host
+	for _, i := range which {
+		for _, m := range classes[i].members {
+			hosts = append(hosts, m.Host)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b *site.Host) int { return strings.Compare(a.Name, b.Name) })
+	return hosts
+}
+
+// generationsMix reports whether Windows of both generations is in a join.
+func generationsMix(j join) bool {
+	var legacy, modern bool
+	for _, members := range [][]*member{j.from, j.to} {
+		for _, m := range members {
+			legacy = legacy || m.isWindows() && m.legacy()
+			modern = modern || m.isWindows() && !m.legacy()
+		}
+	}
+	return legacy && modern
+}
+
+// add adds a flow.
+func (p *planner) add(r *row, of *tie, from, to []*site.Host, o opening) {
+	p.flows = append(p.flows, &Flow{
+		ID: flowID(r.id, from, to), From: from, To: to, Protocol: r.protocol, Ports: o.ports, Symbol: r.ports.Symbol,
+		App: r.app, Service: r.service, Relationship: of.ID, Row: r.id, Need: r.need, Condition: r.condition,
+		Narrowing: o.narrowing, DCOM: r.dcom, Unfiltered: of.Unfiltered, Reason: reason(r, of), Sources: r.sources,
+	})
+}
+
+// serve remembers for which roles hosts connect, and are connected to.
+func (p *planner) serve(r *row, of *tie, from, to []*member) {
+	add := func(members []*member, roles []string) {
+		for _, m := range members {
+			for _, role := range roles {
+				if m.groups[role] != nil && !slices.Contains(p.served[m.Host], role) {
+					p.served[m.Host] = append(p.served[m.Host], role)
+				}
+			}
+		}
+	}
+	add(from, of.from)
+	add(to, of.to)
+	for _, t := range r.when {
+		switch {
+		case t.Not:
+		case t.Word == catalog.TermFrom:
+			add(from, t.Values)
+		case t.Word == catalog.TermTo:
+			add(to, t.Values)
+		}
+	}
+}
+
+// flowID returns a name for the flow that a row makes between hosts: the row's, and six
+// digits that tell it from others of the row.
+func flowID(row string, from, to []*site.Host) string {
+	h := sha256.New()
+	for _, hosts := range [][]*site.Host{from, to} {
+		for _, host := range hosts {
+			h.Write([]byte(host.Name + "\n"))
+		}
+		h.Write([]byte("\n"))
+	}
+	return row + "-" + hex.EncodeToString(h.Sum(nil)[:3])
+}
+
+// reason says in a sentence why hosts connect by a row.
+func reason(r *row, of *tie) string {
+	text := of.Description
+	if text == "" {
+		text = "uses " + of.ID
+	}
+	text += ": " + r.name()
+	if r.condition != "" {
+		text += " (" + r.condition + ")"
+	}
+	return text
+}
