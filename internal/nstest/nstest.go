@@ -26,10 +26,13 @@ import (
 var debianPackage = map[string]string{
 	"cc":               "gcc",
 	"chronyd":          "chrony",
+	"dbus-daemon":      "dbus",
 	"dnsmasq":          "dnsmasq-base",
 	"dumpcap":          "wireshark-common",
 	"gcc":              "gcc",
 	"ip":               "iproute2",
+	"iptables-legacy":  "iptables",
+	"iptables-nft":     "iptables",
 	"net":              "samba-common-bin",
 	"nft":              "nftables",
 	"smtpd":            "opensmtpd",

@@ -1,0 +1,590 @@
+package render_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/catalog"
+	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/internal/render"
+	"github.com/quaymaster/quaymaster/portset"
+)
+
+// Packets decide what a text lets through: the rules are loaded between two networks, and all addresses of
+// the plan, with neighbours that it knows nothing of, try each other.
+
+func TestPackets(t *testing.T) {
+	for _, tt := range []struct{ target, backend, subject string }{
+		{"nftables", "", "edge"},
+		{"nftables", "", "dc1"},
+		{"iptables", "nft", "edge"},
+		{"iptables", "nft", "dc1"},
+		{"iptables", "legacy", "edge"},
+		{"iptables", "legacy", "dc1"},
+		{"firewalld", "", "edge"},
+		{"firewalld", "", "dc1"},
+	} {
+		t.Run(strings.TrimRight(tt.target+"-"+tt.backend, "-")+" "+tt.subject, func(t *testing.T) {
+			if !nstest.Inside(t) {
+				return
+			}
+			nstest.Need(t, "ip")
+			n := newNetwork(t)
+			in := subjects()[tt.subject]
+			zone := "" // in which the rules are
+			if in.Host != nil {
+				zone = in.Host.Zone.Name
+			}
+			switch tt.target {
+			case "nftables":
+				nstest.Need(t, "nft")
+				sh(t, within(zone, headed(t, write(t, tt.target, in), "load")[0]))
+			case "iptables":
+				useIptables(t, tt.backend)
+				for _, family := range familiesOf(tt.target) {
+					in.Family = family
+					path := write(t, tt.target, in)
+					for _, command := range slices.Concat(headed(t, path, "load"), headed(t, path, "once")) {
+						sh(t, within(zone, command))
+					}
+				}
+				in.Family = render.Both
+			case "firewalld":
+				startFirewalld(t, zone, write(t, tt.target, in))
+			}
+			n.check(t, in)
+			if in.Firewall != nil {
+				n.follow(t)
+			}
+		})
+	}
+}
+
+// startFirewalld starts firewalld in the namespace of a zone with the files that a script has written.
+func startFirewalld(t *testing.T, zone, script string) {
+	t.Helper()
+	nstest.NeedRoot(t)
+	nstest.Need(t, "firewalld", "dbus-daemon")
+	dir := t.TempDir()
+	sh(t, "mkdir /run/dbus && touch "+dir+"/firewalld.conf && sh "+script+" "+dir)
+	nstest.Start(t, "dbus-daemon", "--system", "--nofork", "--nopidfile")
+	nstest.WaitFor(t, "the message bus", 20*time.Second, func() bool {
+		_, err := os.Stat("/run/dbus/system_bus_socket")
+		return err == nil
+	})
+	args := []string{"--nofork", "--nopid", "--system-config", dir, "--log-file", filepath.Join(dir, "log")}
+	cmd := exec.Command(nstest.Path(t, "firewalld"), args...)
+	if zone != "" {
+		cmd = exec.Command(nstest.Path(t, "ip"), append([]string{"netns", "exec", zone, nstest.Path(t, "firewalld")}, args...)...)
+	}
+	nstest.StartCommand(t, cmd)
+	nstest.WaitFor(t, "firewalld", 60*time.Second, func() bool { return exec.Command("firewall-cmd", "--state").Run() == nil })
+	t.Cleanup(func() {
+		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && t.Failed() {
+			t.Logf("firewalld logs:\n%s\n%s", b, sh(t, within(zone, "nft list ruleset")))
+		}
+	})
+}
+
+// within returns a command of the shell that runs another in the namespace of a zone.
+func within(zone, command string) string {
+	if zone == "" {
+		return command
+	}
+	return "ip netns exec " + zone + " sh -c '" + command + "'"
+}
+
+// A network is the two zones of the office, each a host that has all addresses of its zone, with the
+// test's own namespace between.
+type network struct {
+	inside   map[netip.Addr]string // the zone of an address
+	sockets  []int                 // that take datagrams and packets
+	tcp      []int                 // that listen
+	received map[string]bool       // what they have taken
+}
+
+// strangers are addresses that the plan knows nothing of.
+var strangers = map[string][]string{
+	"dmz":  {"192.0.2.9", "192.0.2.127", "2001:db8:2::9"},
+	"core": {"10.0.0.9", "2001:db8:1::9"},
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/net/"+key, []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nstest.NewHost(t, "dmz", "192.0.2.1/24", "192.0.2.2/24")
+	nstest.NewHost(t, "core", "10.0.0.1/24", "10.0.0.2/24")
+	sh(t, "ip address add 2001:db8:2::1/48 dev dmz nodad; ip address add 2001:db8:1::1/64 dev core nodad")
+	sh(t, "ip -n dmz route add default via 192.0.2.1; ip -n core route add default via 10.0.0.1")
+	n := &network{inside: map[netip.Addr]string{}, received: map[string]bool{}}
+	for _, h := range office().Site.Hosts {
+		for _, a := range h.Addresses {
+			addr := a.Addr()
+			if !a.IsSingleIP() {
+				addr = addr.Next().Next() // of a group one is enough
+			}
+			n.add(t, h.Zone.Name, addr)
+		}
+	}
+	for zone, list := range strangers {
+		for _, a := range list {
+			n.add(t, zone, netip.MustParseAddr(a))
+		}
+	}
+	sh(t, "ip -n dmz route add default via 2001:db8:2::1; ip -n core route add default via 2001:db8:1::1")
+	for _, zone := range []string{"dmz", "core"} {
+		sh(t, "ip netns exec "+zone+" sh -c 'echo 0 0 >/proc/sys/net/ipv4/ping_group_range'")
+	}
+	return n
+}
+
+func (n *network) add(t *testing.T, zone string, a netip.Addr) {
+	t.Helper()
+	n.inside[a] = zone
+	bits := map[string]int{"dmz": 48, "core": 64}[zone]
+	if a.Is4() {
+		bits = 24
+	}
+	sh(t, fmt.Sprintf("ip -n %s address add %s/%d dev eth0 %s", zone, a, bits, map[bool]string{true: "nodad"}[a.Is6()]))
+}
+
+// in runs f on a thread that is in the namespace of a zone, where sockets that it makes stay.
+func in(t *testing.T, zone string, f func() error) {
+	t.Helper()
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		failed <- func() error {
+			fd, err := unix.Open("/run/netns/"+zone, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			return f()
+		}()
+	}()
+	if err := <-failed; err != nil {
+		t.Fatalf("in %s: %v", zone, err)
+	}
+}
+
+// A probe is a try to reach an address.
+type probe struct {
+	from, to netip.Addr
+	protocol catalog.Protocol
+	port     uint16 // of protocols with ports
+}
+
+func (p probe) String() string {
+	return fmt.Sprintf("%v -> %v %v/%d", p.from, p.to, p.protocol, p.port)
+}
+
+// probes returns everything that is tried: all ports at which a rule of the plan begins or ends, and their neighbours.
+func (n *network) probes(plan map[pair]string) []probe {
+	ports := map[uint16]bool{20: true, 21: true, 69: true}
+	for k, text := range plan {
+		if !k.protocol.HasPorts() || strings.Count(text, ",") > 8 {
+			continue
+		}
+		set, err := portset.Parse(text)
+		if err != nil {
+			panic(err)
+		}
+		for r := range set.Ranges() {
+			for _, p := range []uint16{r.First - 1, r.First, r.Last, r.Last + 1} {
+				if p != 0 {
+					ports[p] = true
+				}
+			}
+		}
+	}
+	var all []probe
+	byAddress := slices.SortedFunc(maps.Keys(n.inside), netip.Addr.Compare)
+	for _, from := range byAddress {
+		for _, to := range byAddress {
+			if from.Is4() != to.Is4() || n.inside[from] == n.inside[to] {
+				continue
+			}
+			for _, port := range slices.Sorted(maps.Keys(ports)) {
+				all = append(all, probe{from, to, catalog.TCP, port}, probe{from, to, catalog.UDP, port})
+			}
+			all = append(all, probe{from, to, catalog.ICMP, 0})
+			for _, protocol := range []catalog.Protocol{catalog.ESP, catalog.AH, catalog.GRE} {
+				// Without ports what comes back is what answers.
+				if p := (probe{from, to, protocol, 0}); p.passes(plan) || !(probe{to, from, protocol, 0}).passes(plan) {
+					all = append(all, p)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// passes reports whether the plan lets a probe through.
+func (p probe) passes(plan map[pair]string) bool {
+	for k, text := range plan {
+		if !k.from.Contains(p.from) || !k.to.Contains(p.to) || k.protocol != 0 && k.protocol != p.protocol {
+			continue
+		}
+		set, err := portset.Parse(text)
+		if k.protocol == 0 || !p.protocol.HasPorts() || err == nil && set.Contains(p.port) {
+			return true
+		}
+	}
+	return false
+}
+
+// check tries all probes, and compares who comes through with the plan of in.
+func (n *network) check(t *testing.T, in *render.Input) {
+	t.Helper()
+	plan := planned(in)
+	all := n.probes(plan)
+	if in.Host != nil {
+		all = slices.DeleteFunc(all, func(p probe) bool { return n.inside[p.to] != in.Host.Zone.Name })
+	}
+	n.serve(t, all)
+	first := slices.IndexFunc(all, func(p probe) bool { return p.passes(plan) })
+	passed, blocked := 0, 0
+	for some := range slices.Chunk(all, 400) {
+		p, b := n.try(t, append(slices.Clone(some), all[first]), plan) // one at least is answered
+		passed, blocked = passed+p, blocked+b
+	}
+	for _, fd := range n.tcp {
+		unix.Close(fd)
+	}
+	t.Logf("%d probes came through, %d did not", passed, blocked)
+	if passed < 50 || blocked < 1000 {
+		t.Error("these are too few to say anything")
+	}
+}
+
+// serve takes all probes in both zones. Who connects by TCP has its answer of the kernel.
+func (n *network) serve(t *testing.T, all []probe) {
+	t.Helper()
+	ports := map[uint16]bool{}
+	for _, p := range all {
+		if p.protocol.HasPorts() {
+			ports[p.port] = true
+		}
+	}
+	for _, zone := range []string{"dmz", "core"} {
+		in(t, zone, func() error {
+			for port := range ports {
+				if err := n.listen(port); err != nil {
+					return fmt.Errorf("port %d: %w", port, err)
+				}
+			}
+			for _, p := range []catalog.Protocol{catalog.ESP, catalog.AH, catalog.GRE} {
+				for _, domain := range []int{unix.AF_INET, unix.AF_INET6} {
+					fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(p))
+					if err != nil {
+						return err
+					}
+					n.sockets = append(n.sockets, fd)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+func (n *network) listen(port uint16) error {
+	for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
+		fd, err := unix.Socket(unix.AF_INET6, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, &unix.SockaddrInet6{Port: int(port)}); err != nil {
+			return err
+		}
+		if kind == unix.SOCK_DGRAM {
+			n.sockets = append(n.sockets, fd)
+			continue
+		}
+		n.tcp = append(n.tcp, fd)
+		if err := unix.Listen(fd, 4096); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive takes what has come.
+func (n *network) receive() {
+	b := make([]byte, 1500)
+	for _, fd := range n.sockets {
+		for {
+			count, err := unix.Read(fd, b)
+			if err != nil {
+				break
+			}
+			if _, text, ok := bytes.Cut(b[:count], []byte("probe:")); ok {
+				n.received[string(text)] = true
+			}
+		}
+	}
+}
+
+// try sends some probes and waits until all that are planned are answered. Then those that are not
+// have had their time: they were sent before the others, by the same ways.
+func (n *network) try(t *testing.T, some []probe, plan map[pair]string) (passed, blocked int) {
+	t.Helper()
+	var tries []*try
+	for _, wanted := range []bool{false, true} {
+		for _, p := range some {
+			if p.passes(plan) != wanted {
+				continue
+			}
+			one := &try{probe: p, wanted: wanted}
+			tries = append(tries, one)
+			in(t, n.inside[p.from], one.open)
+			defer unix.Close(one.fd)
+		}
+	}
+	for deadline, again := time.Now().Add(20*time.Second), time.Now().Add(time.Second); ; time.Sleep(2 * time.Millisecond) {
+		n.receive()
+		missing := false
+		for _, one := range tries {
+			one.look(n)
+			missing = missing || one.wanted && !one.answered
+		}
+		if !missing || time.Now().After(deadline) {
+			break
+		}
+		if time.Now().After(again) { // a datagram may have been lost
+			again = again.Add(time.Second)
+			for _, one := range tries {
+				if one.wanted && !one.answered {
+					one.send()
+				}
+			}
+		}
+	}
+	for _, one := range tries {
+		switch {
+		case one.answered && !one.wanted:
+			t.Errorf("%v comes through, which is not planned", one.probe)
+		case !one.answered && one.wanted:
+			t.Errorf("%v does not come through", one.probe)
+		}
+		if one.answered {
+			passed++
+		} else {
+			blocked++
+		}
+	}
+	return passed, blocked
+}
+
+// A try is a probe that is under way.
+type try struct {
+	probe
+	wanted   bool // it has to come through
+	answered bool
+	fd       int
+}
+
+// open makes the socket and sends for the first time.
+func (o *try) open() error {
+	domain := unix.AF_INET
+	if o.from.Is6() {
+		domain = unix.AF_INET6
+	}
+	kind, protocol := unix.SOCK_RAW, int(o.protocol)
+	switch o.protocol {
+	case catalog.TCP:
+		kind = unix.SOCK_STREAM
+	case catalog.UDP:
+		kind = unix.SOCK_DGRAM
+	case catalog.ICMP:
+		kind = unix.SOCK_DGRAM // the kernel knows pings
+		if o.from.Is6() {
+			protocol = unix.IPPROTO_ICMPV6
+		}
+	}
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return err
+	}
+	o.fd = fd
+	if err := unix.Bind(fd, sockaddr(o.from, 0)); err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, sockaddr(o.to, o.port)); err != nil && err != unix.EINPROGRESS {
+		return err
+	}
+	return o.send()
+}
+
+// send sends what says which probe it is; TCP sends by itself.
+func (o *try) send() error {
+	var head []byte
+	switch o.protocol {
+	case catalog.TCP:
+		return nil
+	case catalog.ICMP:
+		head = []byte{8, 0, 0, 0, 0, 0, 0, 0}
+		if o.from.Is6() {
+			head[0] = 128
+		}
+	case catalog.ESP, catalog.GRE:
+		head = make([]byte, 8)
+	case catalog.AH:
+		head = make([]byte, 24)
+		head[0], head[1] = 253, 4 // what follows is for experiments; its own length
+	}
+	_, err := unix.Write(o.fd, append(head, "probe:"+o.String()...))
+	return err
+}
+
+// look sees whether the probe has come through.
+func (o *try) look(n *network) {
+	switch o.protocol {
+	case catalog.TCP:
+		p := []unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLOUT}}
+		if count, _ := unix.Poll(p, 0); count > 0 {
+			errno, err := unix.GetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+			o.answered = o.answered || err == nil && errno == 0
+		}
+	case catalog.ICMP:
+		count, err := unix.Read(o.fd, make([]byte, 1500))
+		o.answered = o.answered || err == nil && count > 0
+	default:
+		o.answered = n.received[o.String()]
+	}
+}
+
+func sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4(), Port: int(port)}
+	}
+	return &unix.SockaddrInet6{Addr: a.As16(), Port: int(port)}
+}
+
+// follow speaks FTP and TFTP: what is told on their control channels comes through, from the ports next to that nothing.
+func (n *network) follow(t *testing.T) {
+	t.Helper()
+	for _, to := range []string{"10.0.0.30", "2001:db8:1::30"} {
+		server, client := netip.MustParseAddr(to), netip.MustParseAddr("192.0.2.10")
+		told := "227 Entering Passive Mode (10,0,0,30,195,80).\r\n" // port 50000
+		if server.Is6() {
+			client, told = netip.MustParseAddr("2001:db8:2::10"), "229 Entering Extended Passive Mode (|||50000|)\r\n"
+		}
+		var ln net.Listener
+		var data [2]net.Listener
+		in(t, "core", func() (err error) {
+			if ln, err = net.Listen("tcp", netip.AddrPortFrom(server, 21).String()); err != nil {
+				return err
+			}
+			for i := range data {
+				if data[i], err = net.Listen("tcp", netip.AddrPortFrom(server, 50000+uint16(i)).String()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		defer ln.Close()
+		defer data[0].Close()
+		defer data[1].Close()
+		var control net.Conn
+		in(t, "dmz", func() (err error) {
+			control, err = dial(client, server, 21, 20*time.Second)
+			return err
+		})
+		defer control.Close()
+		accepted, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer accepted.Close()
+		say := func(from, to net.Conn, line string) {
+			fmt.Fprint(from, line)
+			to.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := bufio.NewReader(to).ReadString('\n'); err != nil {
+				t.Fatalf("%q does not arrive: %v", line, err)
+			}
+		}
+		say(accepted, control, "220 ready\r\n")
+		say(control, accepted, map[bool]string{false: "PASV\r\n", true: "EPSV\r\n"}[server.Is6()])
+		say(accepted, control, told)
+		in(t, "dmz", func() error {
+			if conn, err := dial(client, server, 50001, 300*time.Millisecond); err == nil {
+				conn.Close()
+				t.Errorf("%v: a port comes through that FTP did not tell", server)
+			}
+			conn, err := dial(client, server, 50000, 20*time.Second)
+			if err != nil {
+				return fmt.Errorf("the port that FTP told: %w", err)
+			}
+			return conn.Close()
+		})
+		n.followTFTP(t, client, server)
+	}
+}
+
+// followTFTP reads a file: the answer comes from another port than was asked.
+func (n *network) followTFTP(t *testing.T, client, server netip.Addr) {
+	t.Helper()
+	var asks, answers, strays *net.UDPConn
+	listen := func(conn **net.UDPConn, a netip.AddrPort) (err error) {
+		*conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(a))
+		return err
+	}
+	in(t, "dmz", func() error { return listen(&asks, netip.AddrPortFrom(client, 40000)) })
+	defer asks.Close()
+	in(t, "core", func() error { return listen(&answers, netip.AddrPortFrom(server, 0)) })
+	defer answers.Close()
+	in(t, "core", func() error { return listen(&strays, netip.AddrPortFrom(server, 0)) })
+	defer strays.Close()
+
+	request := "\x00\x01probe:tftp " + server.String() + "\x00octet\x00"
+	if _, err := asks.WriteToUDPAddrPort([]byte(request), netip.AddrPortFrom(server, 69)); err != nil {
+		t.Fatal(err)
+	}
+	nstest.WaitFor(t, "the request of TFTP", 20*time.Second, func() bool {
+		n.receive()
+		return n.received[request[len("\x00\x01probe:"):]]
+	})
+	b := make([]byte, 100)
+	// What is expected is one connection: whichever comes first has it.
+	if _, err := answers.WriteToUDPAddrPort([]byte("\x00\x03\x00\x01data"), asks.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+		t.Fatal(err)
+	}
+	asks.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, from, err := asks.ReadFromUDPAddrPort(b); err != nil || from.Port() != answers.LocalAddr().(*net.UDPAddr).AddrPort().Port() {
+		t.Errorf("the answer of TFTP: %v", err)
+	}
+	if _, err := strays.WriteToUDPAddrPort([]byte("stray"), asks.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+		t.Fatal(err)
+	}
+	asks.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if count, _, err := asks.ReadFromUDPAddrPort(b); err == nil {
+		t.Errorf("%q comes through from a port that nobody asked for", b[:count])
+	}
+}
+
+func dial(from, to netip.Addr, port uint16, timeout time.Duration) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: timeout}
+	return d.Dial("tcp", netip.AddrPortFrom(to, port).String())
+}
