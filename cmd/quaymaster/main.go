@@ -107,7 +107,8 @@ open. "pool" shows which ports servers are given and who has them, and explains
 and converts the policy of Windows that bounds them. "port" says what a port is for,
 "service" which ports a service needs and how it is pinned to one, "role" what a host of
 an Active Directory domain listens on and needs of others, from facts that the program
-brings along.`,
+brings along. "plan" derives from a description of a site which hosts must reach which,
+and writes the rules of its firewalls.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -122,7 +123,7 @@ brings along.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newAsk(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newVersion())
+	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newAsk(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newPlan(&x), newVersion())
 	strictDefaults(root)
 	return root
 }
