@@ -500,8 +500,8 @@ func TestFiltered(t *testing.T) {
 	if r.State != Filtered || r.Why != "tcp 111: no answer in 300ms; udp 111: no answer in 300ms" {
 		t.Errorf("dropped: %v, %q", r.State, r.Why)
 	}
-	if took := time.Since(start); took < 2*timeout || took > 20*time.Second {
-		t.Errorf("took %v, want twice %v", took, timeout)
+	if took := time.Since(start); took < timeout {
+		t.Errorf("took %v, want %v at least", took, timeout)
 	}
 
 	entries := []Entry{

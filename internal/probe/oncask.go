@@ -16,9 +16,22 @@ import (
 // and puts into the report what became of it.
 func (p *Prober) askONC(ctx context.Context, r *Report, ways []endpoint.Endpoint, versions []uint32, try func(c *caller, version uint32) error) bool {
 	var why []string
-	for _, way := range ways {
-		err := p.askONCOver(ctx, r, way, versions, try)
+	var ahead *lookAhead // at the way that comes next; nil: there is nothing to look at
+	for i, way := range ways {
+		var err error
+		if ahead != nil {
+			err, ahead = ahead.silence(), nil
+		}
 		if err == nil {
+			if i+1 < len(ways) {
+				ahead = p.lookAhead(ctx, r, ways[i+1])
+			}
+			err = p.askONCOver(ctx, r, way, versions, try)
+		}
+		if err == nil {
+			if ahead != nil {
+				ahead.end()
+			}
 			r.State, r.Why = Listening, ""
 			return true
 		}
@@ -28,6 +41,9 @@ func (p *Prober) askONC(ctx context.Context, r *Report, ways []endpoint.Endpoint
 		}
 		why = append(why, wayName(way)+": "+words)
 		if over(ctx) {
+			if ahead != nil {
+				ahead.end()
+			}
 			break
 		}
 	}

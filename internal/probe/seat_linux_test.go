@@ -61,3 +61,21 @@ func TestFilteredRows(t *testing.T) {
 		}
 	}
 }
+
+// TestFilteredMapper: a port mapper that is filtered over TCP and UDP takes about as long as over one of them,
+// and one that only TCP is kept from is found.
+func TestFilteredMapper(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	filter(t, nstest.NewHost(t, "far", hereV4, thereV4), "drop")
+	p := &Prober{Timeout: 2 * time.Second}
+	start := time.Now()
+	r := p.ONC(t.Context(), far, ONCOptions{})
+	if d := time.Since(start); r.State != Filtered || d < p.Timeout || d > 17*p.Timeout/10 {
+		t.Errorf("a host that drops everything is %v (%s) after %v, want filtered and a little more than %v", r.State, r.Why, d, p.Timeout)
+	}
+	if n := len(p.all) + len(p.silent) + len(p.hosts); n != 0 {
+		t.Errorf("%d places are still taken", n)
+	}
+}
