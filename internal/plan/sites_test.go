@@ -101,8 +101,10 @@ func TestEveryFact(t *testing.T) {
 		facts[f.Service] = facts[f.Service] || rows[f.ID]
 	}
 	delete(facts, "")
-	for _, s := range c.Services() {
-		facts[s.ID] = facts[s.ID]
+	for _, s := range c.Services() { // also those that no row is of
+		if !facts[s.ID] {
+			facts[s.ID] = false
+		}
 	}
 	excused := readLookupOnly(t)
 	for _, id := range slices.Sorted(maps.Keys(facts)) {
