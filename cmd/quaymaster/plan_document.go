@@ -39,6 +39,7 @@ type planFlowDocument struct {
 	Narrowing    *narrowingDocument `json:"narrowing"` // null: the flow is not dynamic
 	Unfiltered   bool               `json:"unfiltered"`
 	Reason       string             `json:"reason"`
+	Notes        []string           `json:"notes"`
 	Sources      []string           `json:"sources"`
 }
 
@@ -67,7 +68,7 @@ func newPlanFlowDocument(f *plan.Flow) planFlowDocument {
 	d := planFlowDocument{
 		ID: f.ID, From: namesOf(f.From), To: namesOf(f.To), Protocol: protocolText(f.Protocol), Ports: f.Ports, Symbol: f.Symbol, App: f.App,
 		Service: f.Service, Relationship: f.Relationship, Row: f.Row, Need: f.Need, Condition: f.Condition, Unfiltered: f.Unfiltered,
-		Reason: f.Reason, Sources: f.Sources,
+		Reason: f.Reason, Notes: append([]string{}, f.Notes...), Sources: f.Sources,
 	}
 	if n := f.Narrowing; n.By != "" {
 		d.Narrowing = &narrowingDocument{By: n.By, Pins: append([]string{}, n.Pins...), Pinhole: []string{}, From: n.From}

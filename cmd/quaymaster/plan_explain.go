@@ -144,6 +144,9 @@ func explanationLines(p *plan.Plan, e *plan.Explanation) []string {
 			}
 		}
 		add("%s (%s).", text, sourceNames(f.Sources))
+		if f.Need == catalog.Required { // of others the notes are the condition
+			lines = append(lines, f.Notes...)
+		}
 	}
 	if len(e.Between) == 0 {
 		add("The two are nothing to each other: no relationship of the catalog holds between them.")

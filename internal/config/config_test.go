@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -420,4 +421,31 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestColonInWord: a colon with nothing behind it is part of a word, in lists within braces too.
+func TestColonInWord(t *testing.T) {
+	tests := []struct {
+		text string
+		want []string // nil: a mistake
+	}{
+		{"{a: {list: [cluster:sql]}}", []string{"cluster:sql"}},
+		{"{a: {list: [cluster:sql, b, c:1, d:true]}}", []string{"cluster:sql", "b", "c:1", "d:true"}},
+		{"a:\n  list: [cluster:sql]", []string{"cluster:sql"}},
+		{"a:\n  list:\n  - cluster:sql", []string{"cluster:sql"}},
+		{"{a: {list: [cluster: sql]}}", nil},
+		{"{a: {list: [{cluster: sql}]}}", nil},
+		{"{a: {list: [cluster:{b: c}]}}", nil},
+	}
+	for _, tt := range tests {
+		var v struct {
+			A struct {
+				List []string `yaml:"list"`
+			} `yaml:"a"`
+		}
+		_, err := config.Decode("f", []byte(tt.text), &v)
+		if (err != nil) != (tt.want == nil) || err == nil && !slices.Equal(v.A.List, tt.want) {
+			t.Errorf("Decode(%q) = %q, %v, want %q", tt.text, v.A.List, err, tt.want)
+		}
+	}
 }

@@ -150,8 +150,34 @@ func (d *decoder) list(node ast.Node, path string, v reflect.Value) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
 	for i, item := range seq.Values {
+		if word, ok := glued(item); ok {
+			item = word
+		}
 		d.value(item, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
 	}
+}
+
+// glued returns a word with a colon in it, such as cluster:sql, for the mapping that the parser takes it for in a list
+// within braces. A colon with nothing behind it begins no value (YAML 1.2.2, section 7.3.3).
+func glued(node ast.Node) (*ast.StringNode, bool) {
+	m, ok := node.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return nil, false
+	}
+	key, ok := m.Values[0].Key.(*ast.StringNode)
+	if !ok || key.Token.Type != token.StringType {
+		return nil, false
+	}
+	value, ok := m.Values[0].Value.(ast.ScalarNode)
+	if !ok || value.GetToken().Type == token.SingleQuoteType || value.GetToken().Type == token.DoubleQuoteType {
+		return nil, false
+	}
+	from, to := key.Token.Position, value.GetToken().Position
+	if from.Line != to.Line || to.Offset != from.Offset+len(key.Token.Value)+1 {
+		return nil, false
+	}
+	text := key.Token.Value + ":" + value.GetToken().Value
+	return &ast.StringNode{BaseNode: &ast.BaseNode{}, Token: key.Token, Value: text}, true
 }
 
 func (d *decoder) text(node ast.Node, path string, v reflect.Value) {

@@ -42,6 +42,7 @@ type Flow struct {
 	DCOM         bool     // activation of DCOM: addresses stand in what is said, so none may be translated on the way
 	Unfiltered   bool     // the vendor says that nothing between the two may be filtered
 	Reason       string   // why, in one sentence
+	Notes        []string // what a reader should know, in sentences
 	Sources      []string // IDs of the catalog's sources; never empty
 }
 

@@ -189,7 +189,8 @@ func (p *planner) add(r *row, of *tie, from, to []*site.Host, o opening) {
 	p.flows = append(p.flows, &Flow{
 		ID: flowID(r.id, from, to), From: from, To: to, Protocol: r.protocol, Ports: o.ports, Symbol: r.ports.Symbol,
 		App: r.app, Service: r.service, Relationship: of.ID, Row: r.id, Need: r.need, Condition: r.condition,
-		Narrowing: o.narrowing, DCOM: r.dcom, Unfiltered: of.Unfiltered, Reason: reason(r, of), Sources: r.sources,
+		Narrowing: o.narrowing, DCOM: r.dcom, Unfiltered: of.Unfiltered, Reason: reason(r, of),
+		Notes: r.notes, Sources: r.sources,
 	})
 }
 

@@ -20,6 +20,7 @@ type row struct {
 	service   string
 	need      catalog.Need
 	condition string
+	notes     []string
 	when      []catalog.Term
 	legacy    bool // only systems of the legacy generation have it
 	modern    bool // only others
@@ -108,7 +109,7 @@ func serviceRows(c *catalog.Catalog, of *catalog.Relationship, s *catalog.Servic
 		r := row{
 			id: s.ID + "/" + p.Protocol.String() + "/" + p.Ports.String(), of: []tie{{of, of.From, of.To, of.Mirror, false}},
 			protocol: p.Protocol, ports: p.Ports, app: p.App, service: s.ID, need: p.Need,
-			when: p.When, follower: follower(p.Ports.Symbol, s.ID), dcom: p.DCOM, sources: s.Sources,
+			notes: p.Notes, when: p.When, follower: follower(p.Ports.Symbol, s.ID), dcom: p.DCOM, sources: s.Sources,
 		}
 		if p.Protocol == catalog.ICMP && r.ports.IsNone() {
 			r.ports.Symbol = catalog.Echo // the sources say ICMP, and mean ping
