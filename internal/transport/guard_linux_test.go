@@ -483,7 +483,8 @@ func TestQueries(t *testing.T) {
 		return s.count() > before
 	})
 
-	before = s.count()
+	ours := func(client netip.Addr) bool { return client != netip.MustParseAddr("10.98.0.2") }
+	before = s.countOf(ours)
 	for _, host := range []string{"127.0.0.1", here4} {
 		here, stream := dial(t, "udp", at(host, udp)), dial(t, "tcp", at(host, tcp))
 		for i := range calls {
@@ -492,7 +493,7 @@ func TestQueries(t *testing.T) {
 			same(t, "this host's answer over TCP", mustRead(t, stream), words(uint32(i), 3))
 		}
 	}
-	if got := s.count() - before; got != 4*calls {
+	if got := s.countOf(ours) - before; got != 4*calls { // of the other host's last datagrams one may still be let in
 		t.Errorf("of this host's %d calls %d are answered", 4*calls, got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,18 @@ func (s *scribe) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.calls)
+}
+
+// countOf counts the calls of some clients.
+func (s *scribe) countOf(is func(client netip.Addr) bool) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		if is(c.Client.Addr()) {
+			n++
+		}
+	}
+	return n
 }
 
 type handler func(c *transport.Call, buf []byte) transport.Reply
