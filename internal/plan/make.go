@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -66,11 +67,64 @@ type class struct {
 // they are.
 func (p *planner) plan(r *row) {
 	joins := p.joins(r)
-	if len(joins) == 0 {
-		return
-	}
 	classes := classesOf(joins)
-	starts, ends := make([][]int, len(joins)), make([][]int, len(joins))
+	mixed := make([]bool, len(joins))
+	for j := range joins {
+		mixed[j] = p.site.Options.Environment && generationsMix(joins[j])
+	}
+	found := outcomes{by: map[string]*outcome{}}
+	planned := map[[2]int]bool{}
+	for j, ab := range pairsOf(classes, len(joins)) {
+		if planned[ab] {
+			continue
+		}
+		from, to := classes[ab[0]].members, classes[ab[1]].members
+		of := pair{from[0], to[0], joins[j].trust}
+		if ok, _ := p.needed(r, of); !ok {
+			continue
+		}
+		planned[ab] = true
+		p.serve(r, joins[j].of, from, to)
+		if !p.throughTunnel(from, to) && p.passes(r, from, to) {
+			found.add(joins[j].of, p.open(r, of, mixed[j]), ab)
+		}
+	}
+	for _, o := range found.all {
+		for _, product := range Products(o.pairs) {
+			p.add(r, o.of, hostsOf(classes, product[0]), hostsOf(classes, product[1]), o.opening)
+		}
+	}
+}
+
+// An outcome is pairs of classes between which a row has the same to be open.
+type outcome struct {
+	opening
+	of    *tie
+	pairs [][2]int
+}
+
+// outcomes are those of a row, in the order in which they came.
+type outcomes struct {
+	all []*outcome
+	by  map[string]*outcome
+}
+
+func (o *outcomes) add(of *tie, open opening, classes [2]int) {
+	k := of.ID + "\x00" + open.ports.String() + "\x00" + string(open.narrowing.By) + open.narrowing.From
+	for _, f := range open.narrowing.Pinhole {
+		k += "\x00" + f.Name
+	}
+	if o.by[k] == nil {
+		o.by[k] = &outcome{opening: open, of: of}
+		o.all = append(o.all, o.by[k])
+	}
+	o.by[k].pairs = append(o.by[k].pairs, classes)
+}
+
+// pairsOf returns the pairs of classes that each join has, by the number of the join. Single hosts do
+// not connect to themselves.
+func pairsOf(classes []class, joins int) iter.Seq2[int, [2]int] {
+	starts, ends := make([][]int, joins), make([][]int, joins)
 	for i, c := range classes {
 		for _, j := range c.from {
 			starts[j] = append(starts[j], i)
@@ -79,45 +133,16 @@ func (p *planner) plan(r *row) {
 			ends[j] = append(ends[j], i)
 		}
 	}
-	type outcome struct {
-		opening
-		of    *tie
-		pairs [][2]int
-	}
-	outcomes, order := map[string]*outcome{}, []string{}
-	planned := map[[2]int]bool{}
-	for j, join := range joins {
-		both := p.site.Options.Environment && generationsMix(join)
-		for _, a := range starts[j] {
-			for _, b := range ends[j] {
-				of := pair{classes[a].members[0], classes[b].members[0], join.trust}
-				if planned[[2]int{a, b}] || a == b && len(classes[a].members) == 1 && !of.from.IsGroup() {
-					continue
+	return func(yield func(join int, classes [2]int) bool) {
+		for j := range joins {
+			for _, a := range starts[j] {
+				for _, b := range ends[j] {
+					alone := a == b && len(classes[a].members) == 1 && !classes[a].members[0].IsGroup()
+					if !alone && !yield(j, [2]int{a, b}) {
+						return
+					}
 				}
-				if ok, _ := p.needed(r, of); !ok {
-					continue
-				}
-				planned[[2]int{a, b}] = true
-				p.serve(r, join.of, classes[a].members, classes[b].members)
-				if p.throughTunnel(classes[a].members, classes[b].members) || !p.passes(r, classes[a].members, classes[b].members) {
-					continue
-				}
-				o := p.open(r, of, both)
-				k := join.of.ID + "\x00" + o.ports.String() + "\x00" + string(o.narrowing.By) + o.narrowing.From
-				for _, f := range o.narrowing.Pinhole {
-					k += "\x00" + f.Name
-				}
-				if outcomes[k] == nil {
-					outcomes[k] = &outcome{opening: o, of: join.of}
-					order = append(order, k)
-				}
-				outcomes[k].pairs = append(outcomes[k].pairs, [2]int{a, b})
 			}
-		}
-	}
-	for _, k := range order {
-		for _, product := range Products(outcomes[k].pairs) {
-			p.add(r, outcomes[k].of, hostsOf(classes, product[0]), hostsOf(classes, product[1]), outcomes[k].opening)
 		}
 	}
 }
