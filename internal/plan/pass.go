@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quaymaster/quaymaster/catalog"
+	"github.com/quaymaster/quaymaster/internal/config"
 	"github.com/quaymaster/quaymaster/internal/site"
 )
 
@@ -22,7 +23,7 @@ func (p *planner) passes(r *row, from, to []*member) bool {
 		p.said[k] = true
 		what := fmt.Sprintf("%s, which %s needs of %s, is DCOM, and does not survive translated addresses (%s)", r.name(), from[0].Name, m.Name, r.id)
 		if r.need == catalog.Required {
-			p.mistakes = append(p.mistakes, p.site.Mistake("$.firewalls."+key(f.Name)+".nat",
+			p.mistakes = append(p.mistakes, p.site.KeyMistake(config.Path("$.firewalls", f.Name),
 				"%s translates addresses: %s: route between the two, or tunnel", f.Name, what))
 		} else {
 			p.warn(m.Name, "%s translates addresses, so that this is not planned: %s", f.Name, what)
@@ -44,9 +45,6 @@ func (p *planner) translates(r *row, of pair) *site.Firewall {
 	}
 	return nil
 }
-
-// key returns a key as paths of config have it.
-func key(name string) string { return "'" + name + "'" }
 
 func (p *planner) warn(host, format string, args ...any) {
 	p.warnings = append(p.warnings, Warning{host, fmt.Sprintf(format, args...)})

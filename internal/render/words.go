@@ -3,7 +3,6 @@ package render
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,27 +34,6 @@ func (f Family) Addresses(hosts []*site.Host) []netip.Prefix {
 		}
 	}
 	return disjoint
-}
-
-// Pairs returns who connects to whom by the rule: addresses of one family, those of From in
-// the order of hosts. A single host does not connect to itself.
-func (r *Rule) Pairs(f Family) iter.Seq2[netip.Prefix, netip.Prefix] {
-	return func(yield func(from, to netip.Prefix) bool) {
-		for _, from := range r.From {
-			for _, to := range r.To {
-				if from == to && !from.IsGroup() {
-					continue
-				}
-				for _, a := range from.Addresses {
-					for _, b := range to.Addresses {
-						if f.has(a) && a.Addr().Is4() == b.Addr().Is4() && !yield(a, b) {
-							return
-						}
-					}
-				}
-			}
-		}
-	}
 }
 
 // Remark says in at most limit bytes what the rule is for: its services, or what is spoken, then
