@@ -30,6 +30,8 @@ var debianPackage = map[string]string{
 	"dnsmasq":          "dnsmasq-base",
 	"dumpcap":          "wireshark-common",
 	"gcc":              "gcc",
+	"in.tftpd":         "tftpd-hpa",
+	"ip6tables-nft":    "iptables",
 	"ip":               "iproute2",
 	"iptables-legacy":  "iptables",
 	"iptables-nft":     "iptables",
@@ -59,6 +61,7 @@ var debianPackage = map[string]string{
 	"systemd-sysusers": "systemd",
 	"nsenter":          "util-linux",
 	"setpriv":          "util-linux",
+	"tftp":             "tftp-hpa",
 	"tshark":           "tshark",
 }
 
