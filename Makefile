@@ -2,7 +2,7 @@ SHELL := bash -o pipefail
 GO ?= go
 
 # Packages with goroutines of their own, tested under the race detector by "check".
-CONCURRENT = ./internal/control ./internal/daemon ./internal/hostaddr ./internal/launch ./internal/mapper ./internal/probe/... ./internal/process ./internal/registry/... ./internal/socktable ./internal/transport
+CONCURRENT = ./internal/control ./internal/daemon ./internal/gate ./internal/hostaddr ./internal/launch ./internal/mapper ./internal/probe/... ./internal/process ./internal/registry/... ./internal/socktable ./internal/transport
 
 # How long each fuzz target runs: a number of inputs, since go test now and then
 # takes the end of a time for a failure.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	service  = "systemd/quaymaster.service"
 	socket   = "systemd/quaymaster.socket"
+	gateUnit = "systemd/quaymaster-gate.service"
 	sysusers = "sysusers.d/quaymaster.conf"
 )
 
@@ -24,9 +26,11 @@ const mostExposure = "25"
 
 func TestExposure(t *testing.T) {
 	analyze := nstest.Path(t, "systemd-analyze")
-	out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", "--threshold="+mostExposure, service).CombinedOutput()
-	if err != nil {
-		t.Errorf("%v:\n%s", err, out)
+	for _, unit := range []string{service, gateUnit} {
+		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", "--threshold="+mostExposure, unit).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v:\n%s", err, out)
+		}
 	}
 }
 
@@ -44,10 +48,11 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	copyFile(t, gateUnit, filepath.Join(root, "usr/lib/systemd/system", filepath.Base(gateUnit)), 0o644)
 	for _, program := range []string{"usr/bin/quaymaster", "bin/kill"} { // looked at, not started
 		copyFile(t, service, filepath.Join(root, program), 0o755)
 	}
-	out, err := exec.Command(analyze, "verify", "--root="+root, filepath.Base(service), filepath.Base(socket)).CombinedOutput()
+	out, err := exec.Command(analyze, "verify", "--root="+root, filepath.Base(service), filepath.Base(socket), filepath.Base(gateUnit)).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("%v:\n%s", err, out)
 	}
@@ -79,6 +84,7 @@ func TestPaths(t *testing.T) {
 		{socket, "ListenStream=" + daemon.SystemDCESocket},
 		{service, "RuntimeDirectory=" + filepath.Base(filepath.Dir(daemon.SystemDCESocket))},
 		{service, "RuntimeDirectory=" + filepath.Base(filepath.Dir(daemon.SystemControl))},
+		{gateUnit, "RuntimeDirectory=" + filepath.Base(filepath.Dir(api.SystemGate))},
 	} {
 		text, err := os.ReadFile(want.unit)
 		if err != nil {

@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/api"
 	"github.com/quaymaster/quaymaster/internal/daemon"
+	"github.com/quaymaster/quaymaster/internal/gate"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/wire/dcerpc"
 	"github.com/quaymaster/quaymaster/wire/epm"
@@ -227,4 +229,111 @@ func TestService(t *testing.T) {
 	if log := h.log(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
 		t.Errorf("the daemon complains:\n%s", log)
 	}
+}
+
+// gateFile is a gate.yaml of a namespace that has these interfaces.
+const gateFile = `client_side: [eth1]
+server_side: [eth0]
+forward: own
+follow:
+  portmapper: {clients: [10.1.0.0/16], servers: [10.3.0.9]}
+  ftp: {clients: [10.1.0.0/16], servers: [10.3.0.9]}
+`
+
+// TestGateService has a real systemd start a gate by its unit, under all that it forbids.
+func TestGateService(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.NeedRoot(t)
+	nstest.Need(t, "nft", "ip")
+	for i, name := range []string{"eth0", "eth1"} {
+		if out, err := exec.Command("ip", "link", "add", name, "type", "veth", "peer", "name", fmt.Sprintf("peer%d", i)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, end := range []string{name, fmt.Sprintf("peer%d", i)} {
+			if out, err := exec.Command("ip", "link", "set", end, "up").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+	}
+	if got, want := filepath.Dir(gate.DefaultState), filepath.Dir(api.SystemGate); got != want {
+		t.Errorf("the gate remembers in %s, which is not its unit's %s", got, want)
+	}
+	h := bootHost(t)
+	h.run(t, "systemd-sysusers")
+	h.run(t, "mkdir -p /etc/quaymaster")
+	write := h.command("tee", "/etc/quaymaster/gate.yaml")
+	write.Stdin = strings.NewReader(gateFile)
+	if out, err := write.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	before := rulesNow(t)
+	h.run(t, "systemctl start quaymaster-gate.service")
+	const mainPID = "systemctl show --property=MainPID --value quaymaster-gate.service"
+	pid := strings.TrimSpace(h.run(t, mainPID))
+	status := h.run(t, "cat /proc/"+pid+"/status")
+	for _, want := range []string{"CapPrm:\t0000000000003400", "CapEff:\t0000000000003400", "CapBnd:\t0000000000003400", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, "\n"+want+"\n") {
+			t.Errorf("the gate lacks %q:\n%s", want, status)
+		}
+	}
+	if strings.Contains(status, "\nUid:\t0\t") {
+		t.Errorf("the gate is root:\n%s", status)
+	}
+	const none = "0 pinholes, 0 control sessions; nothing refused in the last hour"
+	if got := h.run(t, "quaymaster gate pinholes"); !strings.Contains(got, none) {
+		t.Errorf("pinholes:\n%s", got)
+	}
+
+	h.run(t, "sed -i s/own/mark/ /etc/quaymaster/gate.yaml")
+	h.run(t, "systemctl reload quaymaster-gate.service")
+	nstest.WaitFor(t, "the file to be read again", patience, func() bool { return strings.Contains(h.log(), "policy read again") })
+	if rules := rulesNow(t); strings.Contains(rules, "policy drop") {
+		t.Errorf("after the reload the gate decides still:\n%s", rules)
+	}
+
+	const pinhole = "10.1.0.20 . 10.3.0.9 . tcp . 2050 "
+	if out, err := exec.Command("nft", "add element inet "+gate.Table+" multi4 { "+pinhole+" timeout 1h }").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h.run(t, "kill -9 "+pid)
+	nstest.WaitFor(t, "the gate to be started again", patience, func() bool {
+		now := strings.TrimSpace(h.run(t, mainPID))
+		out, _ := h.command("quaymaster", "gate", "pinholes").CombinedOutput()
+		return now != pid && now != "0" && strings.Contains(string(out), "tcp 2050")
+	})
+	h.run(t, "systemctl restart quaymaster-gate.service")
+	if got := h.run(t, "quaymaster gate pinholes"); !strings.Contains(got, "tcp 2050") {
+		t.Errorf("a pinhole did not outlive a restart:\n%s", got)
+	}
+	h.run(t, "systemctl stop quaymaster-gate.service")
+	if !strings.Contains(rulesNow(t), pinhole) {
+		t.Error("a pinhole did not outlive the stop")
+	}
+	h.run(t, "quaymaster gate down")
+	if after := rulesNow(t); after != before {
+		t.Errorf("before the gate:\n%s\nafterwards:\n%s", before, after)
+	}
+	if log := h.log(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("the gate complains:\n%s", log)
+	}
+}
+
+// rulesNow are rules and routes of the test's namespace.
+func rulesNow(t *testing.T) string {
+	t.Helper()
+	var all []string
+	for _, command := range []string{"nft list ruleset", "ip rule", "ip -6 rule", "ip route show table all", "cat /proc/sys/net/ipv4/ip_early_demux"} {
+		words := strings.Fields(command)
+		out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+		all = append(all, string(out))
+	}
+	return strings.Join(all, "")
 }

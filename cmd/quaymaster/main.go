@@ -108,7 +108,8 @@ and converts the policy of Windows that bounds them. "port" says what a port is 
 "service" which ports a service needs and how it is pinned to one, "role" what a host of
 an Active Directory domain listens on and needs of others, from facts that the program
 brings along. "plan" derives from a description of a site which hosts must reach which,
-and writes the rules of its firewalls.`,
+and writes the rules of its firewalls. "gate" opens the firewall of a Linux gateway for
+the ports that RPC, FTP and TFTP agree on.`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -123,7 +124,7 @@ and writes the rules of its firewalls.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(&x.color, "color", "colour output: auto, always or never")
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newAsk(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newPlan(&x), newVersion())
+	root.AddCommand(newServe(), newRun(), newEndpoints(&x), newAsk(&x), newPool(&x), newPort(&x), newService(&x), newRole(&x), newPlan(&x), newGate(&x), newVersion())
 	strictDefaults(root)
 	return root
 }

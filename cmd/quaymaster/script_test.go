@@ -26,6 +26,7 @@ import (
 // where the port mapper's port is free. Beside the usual commands they have
 //
 //	serve NAME ARGS…     starts "quaymaster serve ARGS…" and waits until it is ready
+//	gate NAME ARGS…      the same with "quaymaster gate ARGS…"
 //	start NAME ARGS…     starts "quaymaster ARGS…"
 //	await NAME REGEXP    waits until what NAME wrote to its standard output matches
 //	end NAME [STATUS]    ends NAME with SIGTERM; it must have that exit status, 0 if not given
@@ -54,7 +55,7 @@ func TestScript(t *testing.T) {
 					return os.Mkdir(e.Getenv("HOME"), 0o755)
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"serve": serve, "start": start, "await": await, "end": end, "ended": ended, "rows": writeRows,
+					"serve": ready("serve"), "gate": ready("gate"), "start": start, "await": await, "end": end, "ended": ended, "rows": writeRows,
 				},
 			})
 		})
@@ -129,14 +130,19 @@ func find(ts *testscript.TestScript, name string) *program {
 	return p
 }
 
-func serve(ts *testscript.TestScript, neg bool, args []string) {
+// ready returns the command that starts a verb which says when it is ready.
+func ready(verb string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) { startReady(ts, neg, verb, args) }
+}
+
+func startReady(ts *testscript.TestScript, neg bool, verb string, args []string) {
 	arguments(ts, neg, args, 1)
 	dir, err := os.MkdirTemp(ts.MkAbs("."), "")
 	ts.Check(err)
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
 	ts.Check(err)
 	ts.Defer(func() { conn.Close() })
-	p := spawn(ts, args[0], []string{"NOTIFY_SOCKET=" + conn.LocalAddr().String()}, append([]string{"serve"}, args[1:]...)...)
+	p := spawn(ts, args[0], []string{"NOTIFY_SOCKET=" + conn.LocalAddr().String()}, append([]string{verb}, args[1:]...)...)
 	b := make([]byte, 100)
 	for deadline := time.Now().Add(scriptTime); ; {
 		conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // or its end goes unseen
@@ -145,7 +151,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if p.ended() || time.Now().After(deadline) {
 			text, _ := os.ReadFile(p.out + ".err")
-			ts.Fatalf("serve is not ready, %v:\n%s", p.cmd.ProcessState, text)
+			ts.Fatalf("%s is not ready, %v:\n%s", verb, p.cmd.ProcessState, text)
 		}
 	}
 }

@@ -12,6 +12,8 @@ cd "$memory/root"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
+mount --bind proc/sys/net proc/sys/net # which is that of the test's own namespace
+mount -o remount,bind,rw proc/sys/net
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs tmpfs run
@@ -26,11 +28,11 @@ for node in full null random tty urandom zero; do
 done
 rm -rf etc/systemd/system/*
 cp "$dist"/systemd/* usr/lib/systemd/system
-mkdir -p usr/lib/sysusers.d etc/systemd/system/quaymaster.service.d
+mkdir -p usr/lib/sysusers.d etc/systemd/system/quaymaster.service.d etc/systemd/system/quaymaster-gate.service.d
 cp "$dist"/sysusers.d/* usr/lib/sysusers.d
 cp "$binary" usr/bin/quaymaster
 printf '[Unit]\nDefaultDependencies=no\n' > etc/systemd/system/nothing.target
 # A call that the unit forbids is to be seen.
-printf '[Service]\nSystemCallErrorNumber=kill\nStandardError=append:/tmp/log\n' > etc/systemd/system/quaymaster.service.d/test.conf
+printf '[Service]\nSystemCallErrorNumber=kill\nStandardError=append:/tmp/log\n' | tee etc/systemd/system/quaymaster-gate.service.d/test.conf > etc/systemd/system/quaymaster.service.d/test.conf
 exec setpriv --bounding-set=-sys_boot,-sys_module,-sys_time chroot . \
 	env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=nothing.target

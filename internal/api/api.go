@@ -13,6 +13,13 @@
 //	DELETE /v1/grants/ID                gives them back
 //	GET    /v1/counters                 [Counters]
 //
+// A gate answers on a socket of its own:
+//
+//	GET    /v1/pinholes                 what is open: a [GateListing]
+//	GET    /v1/pinholes?watch=true      a line of JSON for every [GateEvent]
+//	GET    /v1/sessions                 the control channels: a [GateListing]
+//	GET    /v1/counters                 [Counters]
+//
 // A refusal is a [Refusal] with a status of 400 and more.
 package api
 

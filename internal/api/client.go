@@ -94,14 +94,19 @@ func setTransport(q url.Values, key, name string) {
 // Watch calls f with a snapshot, then with every change, until ctx is
 // cancelled (it returns nil), f fails, or the daemon ends.
 func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
-	answer, err := c.send(ctx, http.MethodGet, EndpointsPath+"?watch=true", nil)
+	return watch(ctx, c, EndpointsPath+"?watch=true", f)
+}
+
+// watch calls f with each line of an answer that goes on.
+func watch[E any](ctx context.Context, c *Client, path string, f func(E) error) error {
+	answer, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
 	d := json.NewDecoder(answer.Body)
 	for {
-		var e Event
+		var e E
 		err := d.Decode(&e)
 		switch {
 		case ctx.Err() != nil:

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -38,18 +37,11 @@ type Server struct {
 
 	readTimeout time.Duration // of a test; else that below
 
-	mu       sync.Mutex     // guards what follows
-	watchers map[uint32]int // by uid
+	watchers watchers
 }
 
-const (
-	// maxBody is the most bytes of a request: some 40,000 registrations.
-	maxBody = 8 << 20
-	// readTimeout ends a connection on which nothing is asked, or not to the end.
-	readTimeout = time.Minute
-	// writeTimeout ends a connection whose client takes nothing of an answer.
-	writeTimeout = 30 * time.Second
-)
+// maxBody is the most bytes of a request: some 40,000 registrations.
+const maxBody = 8 << 20
 
 // Serve answers until ctx is cancelled, then closes ln and every connection and
 // returns nil when all have ended. It owns ln.
@@ -63,71 +55,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("POST "+api.GrantsPath, s.grant)
 	mux.HandleFunc("DELETE "+api.GrantsPath+"/{id}", byID(s.Registry.Release))
 	mux.HandleFunc("GET "+api.CountersPath, s.counters)
-	var open sync.WaitGroup
-	timeout := cmp.Or(s.readTimeout, readTimeout)
-	h := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       timeout,
-		WriteTimeout:      timeout + writeTimeout, // of a refusal; what is long counts from every write
-		IdleTimeout:       timeout,
-		MaxHeaderBytes:    8 << 10,
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				open.Add(1)
-			case http.StateClosed:
-				open.Done()
-			}
-		},
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ConnContext: s.withClient,
-		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { h.Close() })
-	defer stop()
-	err := h.Serve(ln)
-	h.Close() // those that are open, if it was not ctx that ended it
-	open.Wait()
-	if ctx.Err() == nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	return nil
-}
-
-// A client is who connected. What was found out about it is kept for its next
-// request, which comes when this one is answered.
-type client struct {
-	*transport.Peer
-	began uint64 // when its process did, as [process.Process] has it; 0: not known yet
-	names names
-}
-
-type clientKey struct{}
-
-func (s *Server) withClient(ctx context.Context, conn net.Conn) context.Context {
-	peer, err := transport.PeerOf(conn)
-	if err != nil {
-		s.Log.Warn("control connection without credentials", "err", err)
-		return ctx
-	}
-	return context.WithValue(ctx, clientKey{}, &client{Peer: peer, names: names{}})
-}
-
-// caller returns who asks.
-func caller(r *http.Request) (*client, error) {
-	c, ok := r.Context().Value(clientKey{}).(*client)
-	if !ok {
-		return nil, fmt.Errorf("the kernel does not say who asks: %w", registry.ErrRight)
-	}
-	return c, nil
+	return serve(ctx, ln, mux, s.Log, cmp.Or(s.readTimeout, readTimeout))
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	watch, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("watch"), "false")) // FormValue would read a body of any size
+	watch, err := wantsWatch(r)
 	switch {
 	case err != nil:
-		refuse(w, errors.New("watch: want true or false"))
+		refuse(w, err)
 	case watch:
 		s.watch(w, r)
 	default:
@@ -142,13 +77,13 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	peer, err := caller(r)
 	if err == nil {
-		err = s.begin(peer.UID)
+		err = s.watchers.begin(peer.UID)
 	}
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	defer s.end(peer.UID)
+	defer s.watchers.end(peer.UID)
 	watcher := s.Registry.Watch(nil)
 	defer watcher.Close()
 	w.Header().Set("Content-Type", "application/x-ndjson")
@@ -164,31 +99,6 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 		if out.flush() != nil {
 			return
 		}
-	}
-}
-
-// errBusy: one user has enough of something.
-var errBusy = errors.New("as many as one user may have")
-
-// begin counts a watch of a user.
-func (s *Server) begin(uid uint32) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watchers[uid] >= api.MaxWatchers {
-		return fmt.Errorf("uid %d has %d watches, %w", uid, api.MaxWatchers, errBusy)
-	}
-	if s.watchers == nil {
-		s.watchers = map[uint32]int{}
-	}
-	s.watchers[uid]++
-	return nil
-}
-
-func (s *Server) end(uid uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watchers[uid]--; s.watchers[uid] == 0 {
-		delete(s.watchers, uid)
 	}
 }
 
@@ -447,14 +357,6 @@ type writer struct {
 
 func newWriter(w http.ResponseWriter) *writer {
 	return &writer{w: w, buf: bufio.NewWriterSize(timed{w}, 32<<10), names: names{}}
-}
-
-// timed gives every write a deadline of its own.
-type timed struct{ http.ResponseWriter }
-
-func (t timed) Write(b []byte) (int, error) {
-	http.NewResponseController(t.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
-	return t.ResponseWriter.Write(b)
 }
 
 func (w *writer) text(s string) {

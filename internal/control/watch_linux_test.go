@@ -75,9 +75,9 @@ func TestWatches(t *testing.T) {
 		end()
 	}
 	nstest.WaitFor(t, "the watches of a user without any to be forgotten", patience, func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.watchers[65534] <= 1
+		r.watchers.mu.Lock()
+		defer r.watchers.mu.Unlock()
+		return r.watchers.byUID[65534] <= 1
 	})
 }
 

@@ -32,13 +32,13 @@ type account struct {
 // accountFor returns the account that the daemon is to become: the one that was
 // chosen; else [systemAccount], if there is one and root starts the system's
 // daemon; else nil.
-func accountFor(o *Options) (*account, error) {
-	if o.User == "" && !o.Dev && os.Geteuid() == 0 {
+func accountFor(chosen string, system bool) (*account, error) {
+	if chosen == "" && system && os.Geteuid() == 0 {
 		if _, err := user.Lookup(systemAccount); err == nil {
 			return lookUp(systemAccount)
 		}
 	}
-	return lookUp(o.User)
+	return lookUp(chosen)
 }
 
 // lookUp returns the account of that name, or nil for no name.
@@ -80,21 +80,14 @@ func lookUp(name string) (*account, error) {
 // warning in the log, as is what could not be given up; in development neither.
 func (a *account) settle(o *Options, files []string, log *slog.Logger) error {
 	if a != nil {
-		err := a.take(files)
-		switch {
-		case err == nil:
-			return nil
-		case o.User == "":
-			return fmt.Errorf("account %s: %w", a.name, err)
-		}
-		return fmt.Errorf("--user %s: %w", a.name, err)
+		return a.become(files, 0, o.User != "")
 	}
 	stay := account{uid: os.Geteuid(), gid: os.Getegid()}
 	var err error
 	if o.Dev && stay.uid == 0 && !rootsOwn(files) {
 		err = forbidNew() // in a folder that is another's root needs its capabilities
 	} else {
-		err = stay.take(files)
+		err = stay.take(files, 0)
 	}
 	switch {
 	case o.Dev:
@@ -102,6 +95,36 @@ func (a *account) settle(o *Options, files []string, log *slog.Logger) error {
 		log.Warn("privileges are not given up", "err", err)
 	case stay.uid == 0:
 		log.Warn("root serves, without capabilities: make an account to take its place (useradd --system " + systemAccount + ") and restart")
+	}
+	return nil
+}
+
+// become does what [account.settle] says, but for the capabilities to keep.
+func (a *account) become(files []string, keep capabilities, chosen bool) error {
+	err := a.take(files, keep)
+	switch {
+	case err == nil:
+		return nil
+	case chosen:
+		return fmt.Errorf("--user %s: %w", a.name, err)
+	}
+	return fmt.Errorf("account %s: %w", a.name, err)
+}
+
+// settleGate is settle for a gate, which keeps what it needs of capabilities; so do the programs that it executes.
+func (a *account) settleGate(chosen bool, files []string, log *slog.Logger) error {
+	if a != nil {
+		return a.become(files, gateCapabilities, chosen)
+	}
+	stay := account{uid: os.Geteuid(), gid: os.Getegid()}
+	keep := gateCapabilities
+	if stay.uid == 0 && !rootsOwn(files) {
+		keep |= 1 << unix.CAP_DAC_OVERRIDE // in a folder that is another's
+	}
+	if err := stay.take(files, keep); err != nil {
+		log.Warn("privileges are not given up", "err", err)
+	} else if stay.uid == 0 {
+		log.Info("root stays, with what the gate needs of its capabilities: an account would take its place (useradd --system " + systemAccount + ")")
 	}
 	return nil
 }
@@ -123,13 +146,13 @@ func rootsOwn(files []string) bool {
 	return true
 }
 
-// take does what [account.settle] says for an account that has been decided on.
-func (a *account) take(files []string) error {
+// take does what [account.settle] says for an account that has been decided on, but for the capabilities to keep.
+func (a *account) take(files []string, keep capabilities) error {
 	if os.Geteuid() == 0 {
 		if err := handOver(files, a.uid, a.gid); err != nil {
 			return a.explain(err)
 		}
-		if err := dropBounding(); err != nil {
+		if err := dropBounding(keep); err != nil {
 			return err
 		}
 	}
@@ -137,11 +160,16 @@ func (a *account) take(files []string) error {
 		if os.Geteuid() != 0 {
 			return errors.New("only root can become another user")
 		}
+		if keep != 0 {
+			if err := keepPermitted(); err != nil {
+				return err
+			}
+		}
 		if err := a.change(); err != nil {
 			return a.explain(err)
 		}
 	}
-	return dropPrivileges()
+	return dropPrivileges(keep)
 }
 
 // current tells whether the process runs as the account.

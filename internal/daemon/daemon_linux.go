@@ -43,7 +43,7 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 			return fmt.Errorf("state folder: %w", err)
 		}
 	}
-	account, err := accountFor(&o) // before anything is open, so that a mistake costs nothing
+	account, err := accountFor(o.User, !o.Dev) // before anything is open, so that a mistake costs nothing
 	if err != nil {
 		return err
 	}

@@ -12,22 +12,19 @@ import (
 	"github.com/quaymaster/quaymaster/internal/registry"
 )
 
-// maxRefusals is how many refusals a second are told one by one.
-const maxRefusals = 10
-
 // logEvents writes what happens in the registry into the log until ctx is cancelled.
 func logEvents(ctx context.Context, g *registry.Registry, log *slog.Logger) {
 	w := g.Watch(wanted(log))
 	defer w.Close()
-	l := eventLog{log: log}
+	l := newEventLog(log)
 	for {
 		events, err := l.next(ctx, w)
 		if ctx.Err() != nil {
-			l.more()
+			l.refusals.more()
 			return
 		}
 		if err != nil {
-			l.more()
+			l.refusals.more()
 		}
 		for i := range events {
 			l.write(&events[i], time.Now())
@@ -37,10 +34,11 @@ func logEvents(ctx context.Context, g *registry.Registry, log *slog.Logger) {
 
 // next waits for events, or until it is time to tell how many refusals there were.
 func (l *eventLog) next(ctx context.Context, w *registry.Watcher) ([]registry.Event, error) {
-	if l.untold == 0 {
+	due := l.refusals.due()
+	if due.IsZero() {
 		return w.Next(ctx)
 	}
-	ctx, cancel := context.WithDeadline(ctx, l.second.Add(time.Second))
+	ctx, cancel := context.WithDeadline(ctx, due)
 	defer cancel()
 	return w.Next(ctx)
 }
@@ -57,11 +55,13 @@ func wanted(log *slog.Logger) func(*registry.Event) bool {
 
 // An eventLog writes events as lines.
 type eventLog struct {
-	log   *slog.Logger
-	begun bool
+	log      *slog.Logger
+	begun    bool
+	refusals bounded
+}
 
-	second       time.Time // that refusals are counted in
-	told, untold int       // refusals
+func newEventLog(log *slog.Logger) eventLog {
+	return eventLog{log: log, refusals: bounded{log: log, level: slog.LevelWarn, others: "more refused"}}
 }
 
 func (l *eventLog) write(e *registry.Event, now time.Time) {
@@ -80,34 +80,12 @@ func (l *eventLog) write(e *registry.Event, now time.Time) {
 		}
 		l.log.Log(context.Background(), level, "registration ended", append(about(e), "why", e.Reason.String())...)
 	case registry.Refused:
-		l.refusal("registration refused", about(e), reason(e), now)
+		l.refusals.tell(now, "registration refused", append(about(e), "why", reason(e))...)
 	case registry.Granted, registry.Returned:
 		l.log.Debug("ports "+e.Kind.String(), aboutGrant(e)...)
 	case registry.Exhausted:
-		l.refusal("no port to give", aboutGrant(e), e.Err.Error(), now)
+		l.refusals.tell(now, "no port to give", append(aboutGrant(e), "why", e.Err.Error())...)
 	}
-}
-
-// refusal tells of a refusal: anybody on this host can cause as many as they like.
-func (l *eventLog) refusal(what string, about []any, why string, now time.Time) {
-	if now.Sub(l.second) >= time.Second {
-		l.more()
-		l.second, l.told = now, 0
-	}
-	if l.told == maxRefusals {
-		l.untold++
-		return
-	}
-	l.told++
-	l.log.Warn(what, append(about, "why", why)...)
-}
-
-// more tells how many refusals were not told one by one.
-func (l *eventLog) more() {
-	if l.untold > 0 {
-		l.log.Warn("more refused", "count", l.untold)
-	}
-	l.untold = 0
 }
 
 // reason returns the first of the reasons of a refusal, without what the rest of

@@ -58,7 +58,7 @@ func TestEventLines(t *testing.T) {
 			`msg="registration refused" program=7 version=1 why="unknown netid \"tcp\\n\""`},
 	} {
 		log, text := testLog(tt.level)
-		l := eventLog{log: log}
+		l := newEventLog(log)
 		l.write(&tt.e, time.Now())
 		if lines := strings.Count(text.String(), "\n"); !strings.Contains(text.String(), tt.want) || tt.want == "" && lines > 0 || lines > 1 {
 			t.Errorf("%s at level %s: %q, want %q", tt.e.Kind, tt.level, text, tt.want)
@@ -68,7 +68,7 @@ func TestEventLines(t *testing.T) {
 
 func TestFallingBehind(t *testing.T) {
 	log, text := testLog(slog.LevelInfo)
-	l := eventLog{log: log}
+	l := newEventLog(log)
 	l.write(&registry.Event{Kind: registry.Snapshot, All: []*endpoint.Registration{mountd()}}, time.Now())
 	if text.String() != "" {
 		t.Errorf("the first snapshot is told: %s", text)

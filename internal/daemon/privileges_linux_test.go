@@ -73,7 +73,7 @@ func (e errand) settle() (r report) {
 	defer busy.end()
 	r.Before = tryPort()
 	var log bytes.Buffer
-	a, err := accountFor(&e.Options)
+	a, err := accountFor(e.Options.User, !e.Options.Dev)
 	if err == nil {
 		err = a.settle(&e.Options, e.Files, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: noTime})))
 	}

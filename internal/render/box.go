@@ -163,16 +163,32 @@ var helpers = []helper{
 	{site.TFTP, "tftp", catalog.UDP, 69},
 }
 
-// unopened says what is not open because something besides the rules follows a mapper: no helper of the kernel does.
-func (in *Input) unopened() []string {
+// gateFlow is the bit of the conntrack mark that quaymaster gate puts on what it opened, unless its gate.yaml says otherwise.
+const gateFlow = "0x02000000"
+
+// opensByMark says who opens what is not open, in a text that accepts the mark of quaymaster gate.
+const opensByMark = "quaymaster gate opens them, by the mark that is accepted below"
+
+// A mapper is a control channel that no helper of the kernel follows.
+type mapper struct {
+	follows site.Protocol
+	name    string
+}
+
+var mappers = []mapper{{site.EPM, "endpoint mapper"}, {site.Portmapper, "port mapper"}}
+
+// gated reports whether something besides the rules follows a mapper, as quaymaster gate does.
+func (in *Input) gated() bool {
+	return slices.ContainsFunc(mappers, func(m mapper) bool { return len(in.followed(m.follows)) > 0 })
+}
+
+// unopened says what is not open because something besides the rules follows a mapper, and how that opens it.
+func (in *Input) unopened(how string) []string {
 	var lines []string
-	for _, mapper := range []struct {
-		follows site.Protocol
-		name    string
-	}{{site.EPM, "endpoint mapper"}, {site.Portmapper, "port mapper"}} {
-		followed := in.followed(mapper.follows)
+	for _, m := range mappers {
+		followed := in.followed(m.follows)
 		if len(followed) > 0 {
-			lines = append(lines, "Ports that the "+mapper.name+" tells are not open: what follows it has to open them here, for")
+			lines = append(lines, "Ports that the "+m.name+" tells are not open: "+how+", for")
 		}
 		for i := range followed {
 			for _, line := range followed[i].audit() {

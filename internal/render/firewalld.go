@@ -90,7 +90,7 @@ func (t *fwdText) head() []string {
 	} else {
 		lines = append(lines, "Whatever else is forwarded is dropped, whatever the zones let through; what comes to the firewall itself is not looked at.")
 	}
-	return append(lines, t.in.unopened()...)
+	return append(lines, t.in.unopened("what follows it has to open them here")...)
 }
 
 // rule writes one for each family in which the two sides have addresses.

@@ -92,7 +92,7 @@ func (t *iptText) head(raw bool) []string {
 	} else {
 		lines = append(lines, "Whatever else is forwarded is dropped; what comes to the firewall itself is not looked at.")
 	}
-	return append(lines, t.in.unopened()...)
+	return append(lines, t.in.unopened(opensByMark)...)
 }
 
 // helpers returns rules that assign helpers to the control channels that the firewall follows, and the names of
@@ -128,6 +128,9 @@ func (t *iptText) always(helpers []string) {
 	matches = append(matches, "-m conntrack --ctstate ESTABLISHED", "-p "+t.in.Family.pick("icmp", "icmpv6")+" -m conntrack --ctstate RELATED")
 	for _, h := range helpers {
 		matches = append(matches, "-m conntrack --ctstate RELATED -m helper --helper "+h)
+	}
+	if t.in.gated() {
+		matches = append(matches, "-m connmark --mark "+gateFlow+"/"+gateFlow+" -m comment --comment \"pinholes of quaymaster gate\"")
 	}
 	if t.in.Host != nil && t.in.Family == IPv6 {
 		for _, typ := range []string{"neighbour-solicitation", "neighbour-advertisement", "router-advertisement", "redirect"} {

@@ -81,7 +81,7 @@ func (t *nftText) head(table string) []string {
 		lines = append(lines, "Whatever else is forwarded is dropped; what comes to the firewall itself is not looked at.")
 	}
 	lines = append(lines, "Other tables stay as they are: what they drop is dropped.")
-	return append(lines, t.in.unopened()...)
+	return append(lines, t.in.unopened(opensByMark)...)
 }
 
 // helpers assigns helpers to the control channels that the firewall follows, in a chain of its own, and
@@ -124,6 +124,9 @@ func (t *nftText) always(helpers []string) {
 	fmt.Fprintf(&t.rules, "\t\tmeta l4proto %s ct state related accept comment \"errors\"\n", errors)
 	for _, h := range helpers {
 		fmt.Fprintf(&t.rules, "\t\tct state related ct helper %q accept\n", h)
+	}
+	if t.in.gated() {
+		fmt.Fprintf(&t.rules, "\t\tct mark and %s == %[1]s accept comment \"pinholes of quaymaster gate\"\n", gateFlow)
 	}
 	if t.in.Host != nil && t.in.Family != IPv4 {
 		t.rules.WriteString("\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, nd-redirect } ip6 hoplimit 255 accept\n" +

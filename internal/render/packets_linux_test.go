@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/catalog"
+	"github.com/quaymaster/quaymaster/internal/gate"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/internal/render"
 	"github.com/quaymaster/quaymaster/portset"
@@ -69,6 +70,9 @@ func TestPackets(t *testing.T) {
 			n.check(t, in)
 			if in.Firewall != nil {
 				n.follow(t)
+			}
+			if in.Firewall != nil && tt.target != "firewalld" {
+				n.mark(t)
 			}
 		})
 	}
@@ -544,6 +548,37 @@ func (n *network) follow(t *testing.T) {
 }
 
 // followTFTP reads a file: the answer comes from another port than was asked.
+// mark has a connection come through that quaymaster gate would have marked, and others not.
+func (n *network) mark(t *testing.T) {
+	t.Helper()
+	nstest.Need(t, "nft")
+	const port = 50002
+	sh(t, fmt.Sprintf("nft 'table inet gate { chain forward { type filter hook forward priority filter - 5; tcp dport %d ct mark set ct mark or 0x%08x; }; }'",
+		port, gate.DefaultMarks.Flow))
+	for _, ends := range [][2]string{{"192.0.2.10", "10.0.0.10"}, {"2001:db8:2::10", "2001:db8:1::10"}} {
+		client, server := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])
+		for _, p := range []uint16{port, port + 1} {
+			var ln net.Listener
+			in(t, "core", func() (err error) {
+				ln, err = net.Listen("tcp", netip.AddrPortFrom(server, p).String())
+				return err
+			})
+			defer ln.Close()
+		}
+		in(t, "dmz", func() error {
+			if conn, err := dial(client, server, port+1, 300*time.Millisecond); err == nil {
+				conn.Close()
+				t.Errorf("%v: a connection without the mark comes through", server)
+			}
+			conn, err := dial(client, server, port, 20*time.Second)
+			if err != nil {
+				return fmt.Errorf("a connection with the mark: %w", err)
+			}
+			return conn.Close()
+		})
+	}
+}
+
 func (n *network) followTFTP(t *testing.T, client, server netip.Addr) {
 	t.Helper()
 	var asks, answers, strays *net.UDPConn
