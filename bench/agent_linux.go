@@ -40,10 +40,16 @@ type brief struct {
 	Restart bool   // it is started again and again: another one's memory is looked at
 	Asked   bool   // clients of another namespace ask it
 	Tried   bool   // and try its rows
+
+	Gate     bool // it stands between clients and a server
+	Pinholes int  // that it has open
 }
 
 // contents says what the server has beside it, for people.
 func (b brief) contents() string {
+	if b.Gate {
+		return thousands(int64(b.Pinholes)) + " pinholes"
+	}
 	if b.Grants > 0 {
 		return thousands(int64(b.Grants)) + " grants"
 	}
@@ -62,6 +68,12 @@ func (m measurement) brief(server, path string) brief {
 	b := brief{Server: server, Dialect: dialectOf(m.kind), Path: path, Rows: m.rows}
 	if ofGrants(m.kind) {
 		b.Rows, b.Grants, b.Restart = 0, m.rows, m.kind == kindRestart
+	}
+	if ofGate(m.kind) {
+		b = brief{Server: server, Path: path, Gate: true}
+		if m.kind == kindGateBulk {
+			b.Pinholes = m.rows
+		}
 	}
 	if ofAsking(m.kind) { // the server is quaymaster, whoever asks
 		b.Server, b.Rows, b.Asked = serverQuaymaster, askedRows, true
@@ -111,6 +123,9 @@ func runAgent(in io.Reader, out io.Writer) error {
 
 // settle prepares the namespaces and starts, fills and pauses the server.
 func settle(b brief) (*server, error) {
+	if b.Gate {
+		return settleGate(b)
+	}
 	if err := furnish(); err != nil {
 		return nil, err
 	}
@@ -152,6 +167,9 @@ func work(b brief, j job, s *server) (t *tally, err error) {
 	}
 	if ofAsking(j.Kind) {
 		return ask(b, j)
+	}
+	if ofGate(j.Kind) {
+		return workGate(j, s)
 	}
 	for _, window := range [...]time.Duration{warmUp, j.Window} {
 		l, err := newLoad(j, b.Server)

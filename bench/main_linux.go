@@ -97,7 +97,7 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("%w; install the package %s, or do without: -servers quaymaster,echo", err, packageOf(server))
 		}
 	}
-	if takesPart(chosen, serverQuaymaster) || slices.ContainsFunc(chosen, func(m measurement) bool { return ofAsking(m.kind) }) {
+	if takesPart(chosen, serverQuaymaster) || slices.ContainsFunc(chosen, func(m measurement) bool { return ofAsking(m.kind) || ofGate(m.kind) }) {
 		dir, err := os.MkdirTemp("", "quaymaster-bench-")
 		if err != nil {
 			return err
@@ -186,6 +186,10 @@ func (b *bench) measureAll(ctx context.Context, ms []measurement, rounds int) ([
 		for server, ts := range tallies[i] {
 			r.summaries[server] = summarize(ts)
 		}
+		if ours, ok := r.summaries[serverQuaymaster]; ok && ofGate(m.kind) {
+			ours.toPlain = ratios(tallies[i][serverQuaymaster], tallies[i][serverPlain])
+			r.summaries[serverQuaymaster] = ours
+		}
 		results = append(results, r)
 	}
 	return results, nil
@@ -204,6 +208,17 @@ func (b *bench) once(ctx context.Context, m measurement, server string) (*tally,
 		b.agents[key] = a
 	}
 	return b.agents[key].do(m.job(server))
+}
+
+// ratios returns how the rates of one server were to those of another in the same rounds.
+func ratios(ours, theirs []*tally) spread {
+	var values []float64
+	for i := range min(len(ours), len(theirs)) {
+		if r, ok := ratio(ours[i].rate(), theirs[i].rate()); ok {
+			values = append(values, r)
+		}
+	}
+	return spreadOf(values)
 }
 
 func summarize(ts []*tally) summary {

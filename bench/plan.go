@@ -14,6 +14,7 @@ const (
 	serverSamba      = "samba"
 	serverQuaymaster = "quaymaster"
 	serverEcho       = "echo"
+	serverPlain      = "plain" // a gateway that forwards by fixed rules
 )
 
 // Programs that ask hosts, beside quaymaster.
@@ -22,7 +23,7 @@ const (
 	serverNmapVersions = "nmap-sV" // with -sV, which finds out what listens
 )
 
-var allServers = []string{serverRPCBind, serverSamba, serverQuaymaster, serverEcho, serverNmap, serverNmapVersions}
+var allServers = []string{serverRPCBind, serverSamba, serverQuaymaster, serverEcho, serverPlain, serverNmap, serverNmapVersions}
 
 // askers are the programs that ask, in the order of the table.
 var askers = []string{serverNmapVersions, serverNmap, serverQuaymaster}
@@ -75,6 +76,13 @@ const (
 	kindAskTry      = "ask --try"    // one host, endpoints that are tried
 	kindAskHosts    = "ask --hosts"  // hosts, their port mappers
 	kindAskFiltered = "ask filtered" // one host, ports that drop everything
+
+	// Of what stands between clients and a server.
+	kindGateBulk    = "gate bulk"    // one connection; rows are pinholes
+	kindGateConnect = "gate connect" // TCP, 8 clients, a connection per call
+	kindGateGetPort = "gate getport" // UDP, 64 sockets, one call outstanding on each
+	kindGateOpen    = "gate open"    // UDP, one call outstanding, each about another port
+	kindGateIdle    = "gate idle"    // rows are control channels on which nothing is said
 )
 
 // dialectOf returns the dialect in which a kind of load asks.
@@ -94,6 +102,15 @@ func ofAsking(kind string) bool {
 	return kind == kindAskTry || kind == kindAskHosts || kind == kindAskFiltered
 }
 
+// ofGate tells whether a kind of load goes through a gateway.
+func ofGate(kind string) bool {
+	switch kind {
+	case kindGateBulk, kindGateConnect, kindGateGetPort, kindGateOpen, kindGateIdle:
+		return true
+	}
+	return false
+}
+
 // A measurement is one line of the table: a job for each of several servers.
 type measurement struct {
 	name    string // as the table prints it
@@ -107,7 +124,7 @@ func (m measurement) job(server string) job {
 	if ofAsking(m.kind) {
 		j.Asker = server
 	}
-	if m.kind == kindIdle {
+	if m.kind == kindIdle || m.kind == kindGateIdle {
 		j.Window = idleWindow
 	}
 	return j
@@ -133,6 +150,7 @@ func plan() []measurement {
 	onc, dce := serversOf(endpoint.ONC), serversOf(endpoint.DCE)
 	answering := []string{serverRPCBind, serverQuaymaster}
 	ours := []string{serverQuaymaster}
+	between := []string{serverPlain, serverQuaymaster}
 	return []measurement{
 		{"GETPORT, UDP, 64 clients, 10 rows", kindGetPort, 10, onc},
 		{"GETPORT, UDP, 64 outstanding, 10 rows", kindSaturated, 10, onc},
@@ -158,6 +176,12 @@ func plan() []measurement {
 		{"ask --hosts, port mappers of 1,000 hosts", kindAskHosts, 1_000, askers},
 		{"ask --try, a host with 200 endpoints", kindAskTry, 200, ours},
 		{"ask, a host that drops everything, 300 ports", kindAskFiltered, 300, ours},
+		{"gate: one connection, no other pinhole", kindGateBulk, 0, between},
+		{"gate: one connection, 100,000 pinholes", kindGateBulk, 100_000, between},
+		{"gate: GETPORT, TCP, 8 clients, a connection each", kindGateConnect, 10, between},
+		{"gate: GETPORT, UDP, 64 clients", kindGateGetPort, 10, between},
+		{"gate: GETPORT, UDP, 1 client, a pinhole each", kindGateOpen, 0, between},
+		{"gate: 4,000 idle control channels", kindGateIdle, 4_000, ours},
 	}
 }
 

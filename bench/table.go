@@ -27,6 +27,8 @@ type summary struct {
 	anonymous spread // of that
 	journal   spread
 
+	toPlain spread // rate to that of plain forwarding in the same round
+
 	// Of a program that asks, once.
 	asked     spread // milliseconds
 	askCPU    spread // of these on a processor
@@ -48,7 +50,9 @@ func writeTables(w io.Writer, results []result) {
 		return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return !of(r.kind) })
 	}
 	for _, d := range []endpoint.Dialect{endpoint.ONC, endpoint.DCE} {
-		if rs := some(func(kind string) bool { return !ofGrants(kind) && !ofAsking(kind) && dialectOf(kind) == d }); len(rs) > 0 {
+		if rs := some(func(kind string) bool {
+			return !ofGrants(kind) && !ofAsking(kind) && !ofGate(kind) && dialectOf(kind) == d
+		}); len(rs) > 0 {
 			writeTable(w, serversOf(d), rs)
 			fmt.Fprintln(w)
 		}
@@ -56,6 +60,11 @@ func writeTables(w io.Writer, results []result) {
 	if rs := some(ofGrants); len(rs) > 0 {
 		fmt.Fprint(w, "Ports that are given out; quaymaster alone, since no other program gives out ports for RPC:\n\n")
 		writeOwnTable(w, rs)
+		fmt.Fprintln(w)
+	}
+	if rs := some(ofGate); len(rs) > 0 {
+		fmt.Fprint(w, "A gate between clients and a port mapper, over veths; beside it the same gateway with fixed rules:\n\n")
+		writeGateTable(w, rs)
 		fmt.Fprintln(w)
 	}
 	if rs := some(ofAsking); len(rs) > 0 {
@@ -68,7 +77,7 @@ func writeTables(w io.Writer, results []result) {
 // titles are the servers' names in the table.
 var titles = map[string]string{
 	serverRPCBind: "rpcbind", serverSamba: "Samba", serverQuaymaster: "quaymaster", serverEcho: "Go echo",
-	serverNmap: "nmap", serverNmapVersions: "nmap -sV",
+	serverNmap: "nmap", serverNmapVersions: "nmap -sV", serverPlain: "plain",
 }
 
 // writeTable writes results as one Markdown table: servers side by side, a
@@ -143,6 +152,38 @@ func writeAskTable(w io.Writer, results []result) {
 		}
 	}
 	writeAligned(w, rows)
+}
+
+// writeGateTable writes results of what stands between clients and a server.
+func writeGateTable(w io.Writer, results []result) {
+	rows := [][]string{{"measurement", "figure", titles[serverPlain], titles[serverQuaymaster], "to plain, in the same round"}, {"---", "---", "--:", "--:", "--:"}}
+	for _, r := range results {
+		name, plain, ours := r.name, r.summaries[serverPlain], r.summaries[serverQuaymaster]
+		for _, f := range gateFigures(r.kind) {
+			if !f.of(plain).measured() && !f.of(ours).measured() {
+				continue
+			}
+			rate := figure{of: func(s summary) spread { return s.toPlain }, format: threeDigits}
+			cells := []string{name, f.name, f.cell(f.of(plain)), f.cell(f.of(ours)), "—"}
+			if name != "" {
+				cells[4] = rate.cell(ours.toPlain)
+			}
+			rows = append(rows, cells)
+			name = ""
+		}
+	}
+	writeAligned(w, rows)
+}
+
+// gateFigures are of a kind of load through a gateway: the rate first, if it has one.
+func gateFigures(kind string) []figure {
+	switch kind {
+	case kindGateBulk:
+		return []figure{{"MiB/s", func(s summary) spread { return s.rate }, whole}}
+	case kindGateIdle:
+		return figures
+	}
+	return slices.DeleteFunc(slices.Clone(figures), func(f figure) bool { return strings.Contains(f.name, "CPU") })
 }
 
 // A figure is a line of a measurement in the table.

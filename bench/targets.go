@@ -131,6 +131,37 @@ var targets = []target{
 			v := m.summary(serverQuaymaster, kindAskFiltered, 300).asked
 			return v.median / millis(probe.DefaultTimeout), v.measured()
 		}},
+	{text: "gate, bulk data: in the best round at least plain forwarding's rate", limit: 1, decimals: 2, unit: "×",
+		figure: bestToPlain(kindGateBulk, 0)},
+	{text: "gate, bulk data beside 100,000 pinholes: in the best round at least plain forwarding's rate", limit: 1, decimals: 2, unit: "×",
+		figure: bestToPlain(kindGateBulk, 100_000)},
+	{text: "gate, a control connection each: at least 0.35 × plain forwarding's rate", limit: 0.35, decimals: 2, unit: "×",
+		figure: toPlain(kindGateConnect, 10)},
+	{text: "gate, GETPORT over UDP: at least 0.3 × plain forwarding's rate", limit: 0.3, decimals: 2, unit: "×",
+		figure: toPlain(kindGateGetPort, 10)},
+	{text: "gate, an answer that opens a pinhole: at most 200 µs more, p50", limit: 200, atMost: true, decimals: 0, unit: " µs",
+		figure: func(m measured) (float64, bool) {
+			ours, plain := m.summary(serverQuaymaster, kindGateOpen, 0).p50, m.summary(serverPlain, kindGateOpen, 0).p50
+			return ours.median - plain.median, ours.measured() && plain.measured()
+		}},
+	{text: "gate, 4,000 idle control channels: memory below 80 MiB", limit: 80, atMost: true, decimals: 1, unit: " MiB",
+		figure: highest(kindGateIdle, 4_000, func(s summary) spread { return s.memory })},
+}
+
+// toPlain returns the rate of a gate to that of plain forwarding.
+func toPlain(kind string, rows int) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		v := m.summary(serverQuaymaster, kind, rows).toPlain
+		return v.median, v.measured()
+	}
+}
+
+// bestToPlain returns the best of the rounds: where data goes the same way, one is as fast.
+func bestToPlain(kind string, rows int) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		v := m.summary(serverQuaymaster, kind, rows).toPlain
+		return v.high, v.measured()
+	}
 }
 
 // highest returns the most that a figure of quaymaster's was in any round.
