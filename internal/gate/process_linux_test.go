@@ -229,6 +229,29 @@ func TestDisturbed(t *testing.T) {
 	}
 }
 
+// Where the gate is the one that drops, somebody who removes all rules is an accident for what runs, and no more: the
+// kernel meanwhile does not follow connections, and what it then finds out of place has to get through all the same.
+func TestFlushed(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	startServers(t)
+	gate := startGateProcess(t, "forward: own\n"+edgePolicy)
+	for i := range 2 {
+		running := startTransfer(t, "ftp://10.3.0.2/bulk")
+		command(t, "nft", "flush", "ruleset")
+		nstest.WaitFor(t, "the rules to be back", patience, func() bool { return strings.Count(gate.Output(), "put back") > i })
+		running.goesOn(t)
+		running.end(t)
+	}
+	for _, f := range fetches("10.3.0.2", false) {
+		if err := f.run(t, patience); err != nil {
+			t.Errorf("%s: %v", f.name, err)
+		}
+	}
+}
+
 // The program itself, as a user that has no more rights than it needs, lets all clients through.
 func TestProgram(t *testing.T) {
 	program := buildQuaymaster(t)
