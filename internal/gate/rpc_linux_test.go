@@ -211,29 +211,28 @@ func buildQuaymaster(t *testing.T) string {
 // A server that quaymaster run gave a port is found by way of quaymaster serve.
 func TestServeAndRun(t *testing.T) {
 	program := buildQuaymaster(t)
-	if !nstest.Inside(t) {
-		return
-	}
-	nstest.NeedRoot(t)
-	nstest.Need(t, "rpcinfo", "rpc.statd")
-	edge(t)
-	nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
-	ownFolders(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
-	config := filepath.Join(t.TempDir(), "serve.yaml")
-	if err := os.WriteFile(config, []byte("pool: {ports: [51000-51009], ports_internet_available: true, use_internet_ports: true}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	waitToListen(t, nstest.StartCommand(t, on(t, "s0", program, "serve", "--user", "root", "--config", config)), "s0", "10.3.0.2:111")
-	nstest.StartCommand(t, on(t, "s0", program, "run", "--onc", "status:1", "--tcp", "--udp", "--", "rpc.statd", "-F", "-L", "-p", "{port}"))
-	nstest.WaitFor(t, "statd to register", patience, func() bool {
-		out, err := on(t, "s0", "rpcinfo", "-u", "127.0.0.1", "100024").Output()
-		return err == nil && strings.Contains(string(out), "ready")
+	rpcModes(t, func(t *testing.T, m mode) {
+		nstest.Need(t, "rpcinfo", "rpc.statd")
+		nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
+		ownFolders(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
+		config := filepath.Join(t.TempDir(), "serve.yaml")
+		if err := os.WriteFile(config, []byte("pool: {ports: [51000-51009], ports_internet_available: true, use_internet_ports: true}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		waitToListen(t, nstest.StartCommand(t, on(t, "s0", program, "serve", "--user", "root", "--config", config)), "s0", "10.3.0.2:111")
+		nstest.StartCommand(t, on(t, "s0", program, "run", "--onc", "status:1", "--tcp", "--udp", "--", "rpc.statd", "-F", "-L", "-p", "{port}"))
+		nstest.WaitFor(t, "statd to register", patience, func() bool {
+			out, err := on(t, "s0", "rpcinfo", "-u", "127.0.0.1", "100024").Output()
+			return err == nil && strings.Contains(string(out), "ready")
+		})
+		p := readPolicy(t, m.text+edgePolicy)
+		m.prepare(t, p)
+		g := runGate(t, p)
+		askAll(t, g, rpcQuestions("status"))
+		if g.Counts().Promised == 0 {
+			t.Error("nothing was promised")
+		}
 	})
-	g := runGate(t, readPolicy(t, "forward: own\n"+edgePolicy))
-	askAll(t, g, rpcQuestions("status"))
-	if g.Counts().Promised == 0 {
-		t.Error("nothing was promised")
-	}
 }
 
 // What is not allowed is, for clients, not registered.
