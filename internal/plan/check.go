@@ -96,7 +96,7 @@ func (p *planner) checkWays() {
 		for _, from := range zonesOf(f.From) {
 			for _, to := range zonesOf(f.To) {
 				k := [2]*site.Zone{from, to}
-				if p.ways[k].none && !said[k] {
+				if !said[k] && p.ways.between(from, to).none {
 					said[k] = true
 					p.warn("", "no firewall leads from zone %s to zone %s, and %s needs one: name the firewall's zones, or nothing is rendered for it", from.Name, to.Name, f.ID)
 				}

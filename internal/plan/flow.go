@@ -14,7 +14,7 @@ type Plan struct {
 	Flows    []*Flow   // in order of their relationships, rows and hosts
 	Warnings []Warning // in order of the hosts they are about
 
-	ways ways
+	ways *ways
 }
 
 // A Warning is what an administrator should know of a plan that can be had all the same.
@@ -67,5 +67,5 @@ const (
 
 // Of returns the plan of a site that has the given flows.
 func Of(s *site.Site, flows []*Flow, warnings ...Warning) *Plan {
-	return &Plan{Site: s, Flows: flows, Warnings: warnings, ways: findWays(s)}
+	return &Plan{Site: s, Flows: flows, Warnings: warnings, ways: newWays(s)}
 }

@@ -17,7 +17,7 @@ import (
 type planner struct {
 	*directory
 	rows     []row
-	ways     ways
+	ways     *ways
 	needs    []catalog.Need
 	flows    []*Flow
 	warnings []Warning
@@ -29,7 +29,7 @@ type planner struct {
 
 func newPlanner(s *site.Site) *planner {
 	return &planner{
-		directory: newDirectory(s), rows: allRows(s.Catalog), ways: findWays(s), needs: defaultNeeds(s.Options),
+		directory: newDirectory(s), rows: allRows(s.Catalog), ways: newWays(s), needs: defaultNeeds(s.Options),
 		said: map[string]bool{}, served: map[*site.Host][]string{},
 	}
 }
@@ -54,7 +54,7 @@ func Make(s *site.Site) (*Plan, error) {
 
 // way returns the firewalls between two hosts.
 func (p *planner) way(of pair) []*site.Firewall {
-	return p.ways[[2]*site.Zone{of.from.Zone, of.to.Zone}].firewalls
+	return p.ways.between(of.from.Zone, of.to.Zone).firewalls
 }
 
 // A class is hosts that a row cannot tell apart.
