@@ -17,15 +17,14 @@ func TestAskAuthenticated(t *testing.T) {
 		return
 	}
 	nstest.Need(t, "pdbedit")
-	program, args := samba(t)
-	conf := args[len(args)-1]
-	add := exec.Command(nstest.Path(t, "pdbedit"), "-s", conf, "-a", "-u", "games", "-t")
+	samba := nstest.Samba(t)
+	add := exec.Command(nstest.Path(t, "pdbedit"), "-s", nstest.SambaConfig, "-a", "-u", "games", "-t")
 	add.Stdin = strings.NewReader("a secret\na secret\n")
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("pdbedit: %v: %s", err, out)
 	}
-	nstest.Start(t, program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...)
-	waitToConnect(t, "127.0.0.1:135")
+	nstest.Start(t, samba[0], append(samba[1:], "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...)
+	nstest.WaitToConnect(t, "tcp", "127.0.0.1:135", startTime)
 	for name, text := range map[string]string{"/run/right": "a secret\n", "/run/wrong": "another\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -183,9 +183,9 @@ func TestAskSamba(t *testing.T) {
 	nstest.Need(t, "rpcclient", "ip")
 	const there = "10.98.0.2"
 	host := nstest.NewHost(t, "harbour", "10.98.0.1/24", there+"/24")
-	program, args := samba(t)
-	nstest.StartCommand(t, host.Command(program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
-	waitToConnect(t, there+":135")
+	samba := nstest.Samba(t)
+	nstest.StartCommand(t, host.Command(samba[0], append(samba[1:], "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
+	nstest.WaitToConnect(t, "tcp", there+":135", startTime)
 
 	d := askJSON(t, exitFound, there, "--try")
 	h := d.Hosts[0]

@@ -267,7 +267,7 @@ func TestAskBothFamilies(t *testing.T) {
 	}
 	nstest.StartCommand(t, host.Command("rpcbind", "-f"))
 	for _, at := range []string{"[" + there6 + "]:111", there + ":111"} {
-		waitToConnect(t, at)
+		nstest.WaitToConnect(t, "tcp", at, startTime)
 	}
 	nstest.File(t, "/etc/hosts", there+" harbour\n"+there6+" harbour\n")
 	byNetID := func(h *askHost) map[string]probe.State {

@@ -3,10 +3,6 @@
 package main
 
 import (
-	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,48 +20,10 @@ const sambaPort = "50111"
 // startSamba runs a real service, samr and lsarpc, on a port of its own and without a mapper.
 func startSamba(t *testing.T) *nstest.Process {
 	t.Helper()
-	program, config := samba(t)
-	p := nstest.Start(t, program, append(config, "--option=rpc server dynamic port range="+sambaPort+"-"+sambaPort, "/usr/libexec/samba/rpcd_lsad")...)
-	waitToConnect(t, "127.0.0.1:"+sambaPort)
+	samba := nstest.Samba(t)
+	p := nstest.Start(t, samba[0], append(samba[1:], "--option=rpc server dynamic port range="+sambaPort+"-"+sambaPort, "/usr/libexec/samba/rpcd_lsad")...)
+	nstest.WaitToConnect(t, "tcp", "127.0.0.1:"+sambaPort, startTime)
 	return p
-}
-
-// samba returns Samba's server of RPC, and arguments that keep it in a folder of its own.
-func samba(t *testing.T) (program string, args []string) {
-	t.Helper()
-	program = "/usr/libexec/samba/samba-dcerpcd"
-	if _, err := os.Stat(program); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	nstest.NeedRoot(t)
-	const dir = "/run/samba-test" // paths of sockets are short
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\n"
-	for _, name := range []string{"private", "lock", "state", "cache", "pid", "ncalrpc"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
-		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "log file": "log",
-	} {
-		config += fmt.Sprintf("%s = %s/%s\n", key, dir, name)
-	}
-	if err := os.WriteFile(dir+"/smb.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return program, []string{"-F", "--no-process-group", "-s", dir + "/smb.conf"}
-}
-
-func waitToConnect(t *testing.T, at string) {
-	t.Helper()
-	nstest.WaitFor(t, "Samba to listen at "+at, startTime, func() bool {
-		conn, err := net.Dial("tcp", at)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
 }
 
 // TestBesideSambaMapper: Samba's client is told the same by Samba's own mapper, on another host, and
@@ -77,9 +35,9 @@ func TestBesideSambaMapper(t *testing.T) {
 	nstest.Need(t, "rpcclient", "ip")
 	const here, there = "10.98.0.1", "10.98.0.2"
 	host := nstest.NewHost(t, "harbour", here+"/24", there+"/24")
-	program, args := samba(t)
-	nstest.StartCommand(t, host.Command(program, append(args, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
-	waitToConnect(t, there+":135")
+	samba := nstest.Samba(t)
+	nstest.StartCommand(t, host.Command(samba[0], append(samba[1:], "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...))
+	nstest.WaitToConnect(t, "tcp", there+":135", startTime)
 	startQuaymaster(t)
 
 	rows := everyEntry(t, dialDCE(t, "tcp", there+":135", ndr.LittleEndian, epm.Interface))

@@ -163,9 +163,9 @@ func startPrograms(t *testing.T) (mountd, statd, samr running) {
 	prepareServices(t)
 	mountd = startRun(t, []string{"--onc", "mountd:1,mountd:2,mountd:3", "--tcp", "--udp"}, "rpc.mountd", "-F", "-p", "{port}")
 	statd = startRun(t, []string{"--onc", "status:1", "--tcp", "--udp"}, "rpc.statd", "-F", "-L", "-p", "{port}")
-	program, config := samba(t)
+	samba := nstest.Samba(t)
 	samr = startRun(t, []string{"--interface", "12345778-1234-abcd-ef00-0123456789ac:1.0", "--interface", "12345778-1234-abcd-ef00-0123456789ab:0.0"},
-		append(append([]string{program}, config...), "--option=rpc server dynamic port range={port}-{port}", "/usr/libexec/samba/rpcd_lsad")...)
+		append(samba, "--option=rpc server dynamic port range={port}-{port}", "/usr/libexec/samba/rpcd_lsad")...)
 	return mountd, statd, samr
 }
 

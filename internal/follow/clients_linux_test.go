@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +26,6 @@ import (
 const (
 	here, there  = "10.98.0.1", "10.98.0.2"
 	clientsTime  = 20 * time.Second
-	sambaDir     = "/run/samba-test" // paths of sockets are short
 	rpcbindLocal = "/run/rpcbind.sock"
 )
 
@@ -123,46 +120,18 @@ func output(name string, args ...string) string {
 	return string(out)
 }
 
-func waitToConnect(t *testing.T, network, at string) {
-	t.Helper()
-	nstest.WaitFor(t, "a server at "+at, clientsTime, func() bool {
-		conn, err := net.Dial(network, at)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
 // startSamba starts Samba's mapper and all its services on another host.
 func startSamba(t *testing.T) {
 	t.Helper()
-	const program = "/usr/libexec/samba/samba-dcerpcd"
-	if _, err := os.Stat(program); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	nstest.NeedRoot(t)
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog file = " + sambaDir + "/log\n"
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache", "pid directory": "pid", "ncalrpc dir": "ncalrpc",
-	} {
-		if err := os.MkdirAll(filepath.Join(sambaDir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		config += fmt.Sprintf("%s = %s/%s\n", key, sambaDir, name)
-	}
-	if err := os.WriteFile(sambaDir+"/smb.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	samba := append(nstest.Samba(t), "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")
 	host := nstest.NewHost(t, "harbour", here+"/24", there+"/24")
-	nstest.StartCommand(t, host.Command(program, "-F", "--no-process-group", "-s", sambaDir+"/smb.conf",
-		"--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds"))
-	waitToConnect(t, "tcp", there+":135")
+	nstest.StartCommand(t, host.Command(samba[0], samba[1:]...))
+	nstest.WaitToConnect(t, "tcp", there+":135", clientsTime)
 }
 
 // rpcclient shows what it is told, by lines that name an interface.
 func rpcclient(server, command string) []string {
-	out := output("rpcclient", "-s", sambaDir+"/smb.conf", "ncacn_ip_tcp:"+server, "-U%", "-c", command)
+	out := output("rpcclient", "-s", nstest.SambaConfig, "ncacn_ip_tcp:"+server, "-U%", "-c", command)
 	return slices.DeleteFunc(strings.Split(out, "\n"), func(line string) bool { return !strings.Contains(line, "abstract_syntax") })
 }
 
@@ -258,8 +227,8 @@ func TestRpcbindClients(t *testing.T) {
 	nstest.NeedRoot(t)
 	host := nstest.NewHost(t, "harbour", here+"/24", there+"/24")
 	nstest.StartCommand(t, host.Command("rpcbind", "-f"))
-	waitToConnect(t, "tcp", there+":111")
-	waitToConnect(t, "unix", rpcbindLocal)
+	nstest.WaitToConnect(t, "tcp", there+":111", clientsTime)
+	nstest.WaitToConnect(t, "unix", rpcbindLocal, clientsTime)
 	for _, m := range []rpcbind.RPCB{
 		{Program: 100003, Version: 3, NetID: "tcp", Address: "0.0.0.0.8.1"},
 		{Program: 100003, Version: 3, NetID: "udp", Address: "0.0.0.0.8.1"},

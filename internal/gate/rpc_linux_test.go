@@ -150,26 +150,8 @@ func ownFolders(t testing.TB, name string, paths ...string) {
 // startSamba starts Samba's endpoint mapper and its services on the host of servers.
 func startSamba(t testing.TB) {
 	t.Helper()
-	const program = "/usr/libexec/samba/samba-dcerpcd"
-	if _, err := os.Stat(program); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	const dir = "/run/samba-test" // paths of sockets are short
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\n"
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
-		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "log file": "log",
-	} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		config += fmt.Sprintf("%s = %s/%s\n", key, dir, name)
-	}
-	if err := os.WriteFile(dir+"/smb.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	p := nstest.StartCommand(t, on(t, "s0", program, "-F", "--no-process-group", "-s", dir+"/smb.conf",
-		"--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds"))
+	samba := append(nstest.Samba(t), "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")
+	p := nstest.StartCommand(t, on(t, "s0", samba[0], samba[1:]...))
 	waitToListen(t, p, "s0", "10.3.0.2:135")
 }
 

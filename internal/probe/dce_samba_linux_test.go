@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,48 +25,13 @@ import (
 
 const (
 	sambaTime = 20 * time.Second
-	sambaDir  = "/run/samba-test" // paths of sockets are short
 	sambaPort = 50111
 	lsad      = "/usr/libexec/samba/rpcd_lsad"
 )
 
-// samba returns Samba's server of RPC, and arguments that keep it in a folder of its own.
-func samba(t *testing.T, args ...string) []string {
-	t.Helper()
-	const program = "/usr/libexec/samba/samba-dcerpcd"
-	if _, err := os.Stat(program); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	nstest.NeedRoot(t)
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog file = " + sambaDir + "/log\n"
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache", "pid directory": "pid", "ncalrpc dir": "ncalrpc",
-	} {
-		if err := os.MkdirAll(filepath.Join(sambaDir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		config += fmt.Sprintf("%s = %s/%s\n", key, sambaDir, name)
-	}
-	if err := os.WriteFile(sambaDir+"/smb.conf", []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return append([]string{program, "-F", "--no-process-group", "-s", sambaDir + "/smb.conf"}, args...)
-}
-
 // portsOption has Samba's services listen at these ports.
 func portsOption(from, to int) string {
 	return fmt.Sprintf("--option=rpc server dynamic port range=%d-%d", from, to)
-}
-
-func waitToConnect(t *testing.T, at string) {
-	t.Helper()
-	nstest.WaitFor(t, "Samba to listen at "+at, sambaTime, func() bool {
-		conn, err := net.Dial("tcp", at)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
 }
 
 // TestDCESambaMapper: of Samba's mapper on another host we are told what other clients are, over
@@ -81,9 +44,9 @@ func TestDCESambaMapper(t *testing.T) {
 	const there = "10.98.0.2"
 	address := netip.MustParseAddr(there)
 	host := nstest.NewHost(t, "harbour", "10.98.0.1/24", there+"/24")
-	args := samba(t, portsOption(50120, 50140), "--libexec-rpcds")
+	args := append(nstest.Samba(t), portsOption(50120, 50140), "--libexec-rpcds")
 	nstest.StartCommand(t, host.Command(args[0], args[1:]...))
-	waitToConnect(t, there+":135")
+	nstest.WaitToConnect(t, "tcp", there+":135", sambaTime)
 
 	r := new(Prober).DCE(t.Context(), address, DCEOptions{})
 	if r.State != Listening || len(r.Entries) < 20 || r.Cut {
@@ -113,7 +76,7 @@ func TestDCESambaMapper(t *testing.T) {
 	} else if diff := gocmp.Diff(want, got[:len(want)]); diff != "" {
 		t.Errorf("-rpcclient +ours:\n%s", diff)
 	}
-	for _, o := range []DCEOptions{{Rows: 1}, {Rows: 7}, {Rows: uint32(len(got))}, {BigEndian: true}, {Socket: sambaDir + "/ncalrpc/EPMAPPER"}} {
+	for _, o := range []DCEOptions{{Rows: 1}, {Rows: 7}, {Rows: uint32(len(got))}, {BigEndian: true}, {Socket: nstest.SambaDir + "/ncalrpc/EPMAPPER"}} {
 		again := new(Prober).DCE(t.Context(), address, o)
 		if diff := gocmp.Diff(withoutPlaces(got), withoutPlaces(rpcclientLines(again.Entries))); diff != "" || again.State != Listening || again.Cut {
 			t.Errorf("%+v: %s %s, %q\n%s", o, again.State, again.Why, again.Problems, diff)
@@ -183,10 +146,10 @@ func TestTryDCESamba(t *testing.T) {
 	if !nstest.Inside(t) {
 		return
 	}
-	args := samba(t, portsOption(sambaPort, sambaPort), lsad)
+	args := append(nstest.Samba(t), portsOption(sambaPort, sambaPort), lsad)
 	service := nstest.Start(t, args[0], args[1:]...)
 	at := netip.AddrPortFrom(dceHost, sambaPort)
-	waitToConnect(t, at.String())
+	nstest.WaitToConnect(t, "tcp", at.String(), sambaTime)
 
 	var (
 		samr   = ndr.MustParseUUID("12345778-1234-abcd-ef00-0123456789ac")

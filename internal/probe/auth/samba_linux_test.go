@@ -28,8 +28,7 @@ import (
 
 const (
 	sambaTime = 20 * time.Second
-	sambaDir  = "/run/samba-test" // paths of sockets are short
-	sambaLog  = sambaDir + "/log"
+	sambaLog  = nstest.SambaDir + "/log"
 
 	secret = "Anker😀-1läuft" // also of two units in UTF-16
 	wrong  = "Anker-1"
@@ -55,28 +54,11 @@ const handleSize = 20 // bytes of a context handle
 // has the password secret: Samba's users are the system's.
 func startStandalone(t *testing.T, options ...string) (address netip.Addr) {
 	t.Helper()
-	const program = "/usr/libexec/samba/samba-dcerpcd"
-	if _, err := os.Stat(program); err != nil {
-		nstest.Unavailable(t, "samba is not installed: apt-get install samba")
-	}
-	nstest.NeedRoot(t)
-	config := "[global]\nserver role = standalone server\nrpc start on demand helpers = no\nlog level = 4\n" + strings.Join(options, "\n") + "\n"
-	for key, name := range map[string]string{
-		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache", "pid directory": "pid", "ncalrpc dir": "ncalrpc",
-	} {
-		if err := os.MkdirAll(filepath.Join(sambaDir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		config += fmt.Sprintf("%s = %s/%s\n", key, sambaDir, name)
-	}
-	conf := sambaDir + "/smb.conf"
-	if err := os.WriteFile(conf, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	command(t, secret+"\n"+secret+"\n", "pdbedit", "-s", conf, "-a", "-u", "games", "-t")
-	nstest.Start(t, program, "-F", "--no-process-group", "-s", conf, "--log-basename="+sambaLog, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")
+	samba := nstest.Samba(t, append(options, "log level = 4", "log file = "+sambaLog+"/log")...)
+	command(t, secret+"\n"+secret+"\n", "pdbedit", "-s", nstest.SambaConfig, "-a", "-u", "games", "-t")
+	nstest.Start(t, samba[0], append(samba[1:], "--log-basename="+sambaLog, "--option=rpc server dynamic port range=50120-50140", "--libexec-rpcds")...)
 	address = netip.MustParseAddr("127.0.0.1")
-	waitToConnect(t, address, epm.Port)
+	nstest.WaitToConnect(t, "tcp", netip.AddrPortFrom(address, epm.Port).String(), sambaTime)
 	return address
 }
 
@@ -88,16 +70,16 @@ func startDomain(t *testing.T, options ...string) (address netip.Addr, config st
 	nstest.Need(t, "samba", "samba-tool", "net")
 	nstest.Veth(t, "eth0", "10.97.0.2/24") // it does not start with loopback only
 	command(t, "", "samba-tool", "domain", "provision", "--realm=HARBOUR.EXAMPLE", "--domain=HARBOUR", "--server-role=dc",
-		"--dns-backend=NONE", "--targetdir="+sambaDir, "--host-name=dc1", "--host-ip=10.97.0.2")
-	conf := sambaDir + "/etc/smb.conf"
+		"--dns-backend=NONE", "--targetdir="+nstest.SambaDir, "--host-name=dc1", "--host-ip=10.97.0.2")
+	conf := nstest.SambaDir + "/etc/smb.conf"
 	command(t, secret+"\n"+secret+"\n", "samba-tool", "user", "create", "skipper", "-s", conf)
 	config = filepath.Join(t.TempDir(), "krb5.conf")
 	write(t, config, "[libdefaults]\ndefault_realm = HARBOUR.EXAMPLE\n[realms]\nHARBOUR.EXAMPLE = {\nkdc = 10.97.0.2\n}\n[domain_realm]\ndc1 = HARBOUR.EXAMPLE\n")
 	args := []string{"-F", "--no-process-group", "-s", conf, "--option=log file=" + sambaLog + "/log", "--option=log level=0 auth_audit:4", "--option=server services=rpc, ldap, cldap, kdc"}
 	nstest.Start(t, "samba", append(args, options...)...)
 	address = netip.MustParseAddr("10.97.0.2")
-	waitToConnect(t, address, epm.Port)
-	waitToConnect(t, address, 88)
+	nstest.WaitToConnect(t, "tcp", netip.AddrPortFrom(address, epm.Port).String(), sambaTime)
+	nstest.WaitToConnect(t, "tcp", netip.AddrPortFrom(address, 88).String(), sambaTime)
 	return address, config
 }
 
@@ -119,18 +101,6 @@ func command(t *testing.T, input, name string, args ...string) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
-}
-
-func waitToConnect(t *testing.T, host netip.Addr, port uint16) {
-	t.Helper()
-	at := netip.AddrPortFrom(host, port).String()
-	nstest.WaitFor(t, "Samba to listen at "+at, sambaTime, func() bool {
-		conn, err := net.Dial("tcp", at)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
 }
 
 func identity(t *testing.T, o Options) *Identity {
@@ -324,7 +294,7 @@ func kinit(t *testing.T, config string) Options {
 	cache := "FILE:" + filepath.Join(t.TempDir(), "cache")
 	t.Setenv("KRB5_CONFIG", config)
 	t.Setenv("KRB5CCNAME", cache)
-	command(t, secret+"\n", "net", "-s", sambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
+	command(t, secret+"\n", "net", "-s", nstest.SambaDir+"/etc/smb.conf", "ads", "kerberos", "kinit", "-U", "skipper")
 	return Options{Kerberos: true, CCache: cache, Config: config}
 }
 
