@@ -96,40 +96,54 @@ func Run(ctx context.Context, o Options, env Environment, log *slog.Logger, relo
 
 // serve runs every part until ctx is cancelled or one fails, and waits for all.
 func serve(ctx context.Context, s *sockets, p *parts, reload <-chan Options, ready, stopping func()) error {
+	return runParts(ctx, func(ctx context.Context, run func(part)) error {
+		known := make(chan struct{})
+		run(func(ctx context.Context) error { return watchAddresses(ctx, p, known) })
+		select { // the first answer may need the addresses
+		case <-known:
+		case <-ctx.Done():
+		}
+		run(p.registry.Run)
+		run(func(ctx context.Context) error { logEvents(ctx, p.registry, p.log); return nil })
+		run(func(ctx context.Context) error { p.watchSockets(ctx); return nil })
+		run(func(ctx context.Context) error { p.watchProcesses(ctx); return nil })
+		run(func(ctx context.Context) error { p.reloads(ctx, reload); return nil })
+		streams := transport.StreamServer{Handler: p.onc, Guard: p.guard, Log: p.log}
+		for _, ln := range s.streams {
+			run(func(ctx context.Context) error { return streams.Serve(ctx, ln) })
+		}
+		pdus := transport.StreamServer{Framing: transport.PDUs, Sessions: p.dce.Session, Guard: p.guard, Log: p.log}
+		for _, ln := range s.dce {
+			run(func(ctx context.Context) error { return pdus.Serve(ctx, ln) })
+		}
+		datagrams := transport.DatagramServer{Handler: p.onc, Guard: p.guard, Log: p.log}
+		for _, conn := range s.datagrams {
+			run(func(ctx context.Context) error { return datagrams.Serve(ctx, conn) })
+		}
+		run(func(ctx context.Context) error { return p.control.Serve(ctx, p.guard.Listener(s.control)) })
+		return nil
+	}, ready, stopping)
+}
+
+// A part is something that goes on until its context is cancelled, and returns an error if it cannot.
+type part func(ctx context.Context) error
+
+// runParts runs what start has it run until ctx is cancelled, or a part or start fails, and waits for all. ready is called when
+// start has come to its end, unless something has failed by then, and stopping when the parts are to end.
+func runParts(ctx context.Context, start func(ctx context.Context, run func(part)) error, ready, stopping func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
-	run := func(f func(context.Context) error) {
+	err := start(ctx, func(p part) {
 		running.Go(func() {
-			if err := f(ctx); err != nil {
+			if err := p(ctx); err != nil {
 				cancel(err)
 			}
 		})
+	})
+	if err != nil {
+		cancel(err)
 	}
-	known := make(chan struct{})
-	run(func(ctx context.Context) error { return watchAddresses(ctx, p, known) })
-	select { // the first answer may need the addresses
-	case <-known:
-	case <-ctx.Done():
-	}
-	run(p.registry.Run)
-	run(func(ctx context.Context) error { logEvents(ctx, p.registry, p.log); return nil })
-	run(func(ctx context.Context) error { p.watchSockets(ctx); return nil })
-	run(func(ctx context.Context) error { p.watchProcesses(ctx); return nil })
-	run(func(ctx context.Context) error { p.reloads(ctx, reload); return nil })
-	streams := transport.StreamServer{Handler: p.onc, Guard: p.guard, Log: p.log}
-	for _, ln := range s.streams {
-		run(func(ctx context.Context) error { return streams.Serve(ctx, ln) })
-	}
-	pdus := transport.StreamServer{Framing: transport.PDUs, Sessions: p.dce.Session, Guard: p.guard, Log: p.log}
-	for _, ln := range s.dce {
-		run(func(ctx context.Context) error { return pdus.Serve(ctx, ln) })
-	}
-	datagrams := transport.DatagramServer{Handler: p.onc, Guard: p.guard, Log: p.log}
-	for _, conn := range s.datagrams {
-		run(func(ctx context.Context) error { return datagrams.Serve(ctx, conn) })
-	}
-	run(func(ctx context.Context) error { return p.control.Serve(ctx, p.guard.Listener(s.control)) })
 	if ctx.Err() == nil {
 		ready()
 	}

@@ -146,48 +146,36 @@ func (g *gateParts) mended(ctx context.Context) {
 
 // serve runs every part until ctx is cancelled or one fails, and waits for all: for control channels before pinholes, which their ends close.
 func (g *gateParts) serve(ctx context.Context, ln net.Listener, reload <-chan *gate.Policy, ready, stopping func()) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	last, end := context.WithCancel(context.WithoutCancel(ctx))
-	var holes, running sync.WaitGroup
+	var holes sync.WaitGroup
 	defer holes.Wait()
 	defer end()
-	holes.Go(func() {
-		if err := g.holes.Run(last); err != nil {
-			cancel(err)
-		}
-	})
-	run := func(f func(context.Context) error) {
-		running.Go(func() {
-			if err := f(ctx); err != nil {
-				cancel(err)
+	ended := make(chan error, 1)
+	holes.Go(func() { ended <- g.holes.Run(last) })
+	return runParts(ctx, func(ctx context.Context, run func(part)) error {
+		run(func(ctx context.Context) error {
+			select {
+			case err := <-ended:
+				return err
+			case <-ctx.Done():
+				return nil
 			}
 		})
-	}
-	logged := make(chan struct{})
-	run(func(ctx context.Context) error { g.logEvents(ctx, logged); return nil })
-	<-logged
-	if err := g.gate.Listen(); err != nil {
-		cancel(err)
-	} else {
+		logged := make(chan struct{})
+		run(func(ctx context.Context) error { g.logEvents(ctx, logged); return nil })
+		<-logged
+		if err := g.gate.Listen(); err != nil {
+			return err
+		}
 		run(g.gate.Run)
-	}
-	run(func(ctx context.Context) error { return g.watch(ctx, reload) })
-	run(func(ctx context.Context) error { g.past.keep(ctx, g.gate.Counts); return nil })
-	server := &control.Gate{
-		Pinholes: g.pinholes, Sessions: g.sessions, Totals: g.totals, Counters: g.counters, Watch: func() control.GateWatcher { return g.watcher() }, Log: g.log,
-	}
-	run(func(ctx context.Context) error { return server.Serve(ctx, transport.NewGuard(gateRules).Listener(ln)) })
-	if ctx.Err() == nil {
-		ready()
-	}
-	<-ctx.Done()
-	stopping()
-	running.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+		run(func(ctx context.Context) error { return g.watch(ctx, reload) })
+		run(func(ctx context.Context) error { g.past.keep(ctx, g.gate.Counts); return nil })
+		server := &control.Gate{
+			Pinholes: g.pinholes, Sessions: g.sessions, Totals: g.totals, Counters: g.counters, Watch: func() control.GateWatcher { return g.watcher() }, Log: g.log,
+		}
+		run(func(ctx context.Context) error { return server.Serve(ctx, transport.NewGuard(gateRules).Listener(ln)) })
+		return nil
+	}, ready, stopping)
 }
 
 // watch sees that what is in the kernel stays there, and replaces the policy.
