@@ -99,6 +99,7 @@ func TestUnread(t *testing.T) {
 	}
 	edge(t)
 	there, back := bytes.Repeat([]byte("\x16\x03\xff\x00227 (10,1,0,2,4,4)\r\n"), 100_000), bytes.Repeat([]byte("229 (|||5000|)\r\n\xff\xf4"), 100_000)
+	arrived := make(chan error, 1)
 	serveWith(t, 21, func(conn *net.TCPConn) {
 		fmt.Fprint(conn, "220 ahoy\r\n")
 		in := bufio.NewReader(conn)
@@ -107,9 +108,11 @@ func TestUnread(t *testing.T) {
 		in.Peek(1) // the client begins
 		go conn.Write(back)
 		got := make([]byte, len(there))
-		if _, err := io.ReadFull(in, got); err != nil || !bytes.Equal(got, there) {
-			t.Errorf("the server read something else: %v", err)
+		_, err := io.ReadFull(in, got)
+		if err == nil && !bytes.Equal(got, there) {
+			err = errors.New("other bytes")
 		}
+		arrived <- err
 		in.ReadByte()
 	})
 	g := quickGate(t, "", usualTimes)
@@ -129,6 +132,9 @@ func TestUnread(t *testing.T) {
 	got := make([]byte, len(back))
 	if _, err := io.ReadFull(c.in, got); err != nil || !bytes.Equal(got, back) {
 		t.Errorf("the client read something else: %v", err)
+	}
+	if err := <-arrived; err != nil {
+		t.Errorf("the server read something else: %v", err)
 	}
 	if all := g.Sessions(); len(all) != 1 || !all[0].Unread || all[0].Promised != 0 || all[0].Protocol != FTP || all[0].Server.String() != "10.3.0.2:21" {
 		t.Errorf("sessions %+v", all)
