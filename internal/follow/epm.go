@@ -69,8 +69,8 @@ func (f *epmFollower) Follow(from Side, data []byte) ([]Step, error) {
 	return steps, f.ended
 }
 
-// Closed implements [Follower].
-func (f *epmFollower) Closed(Side) []Step { return nil }
+// Quiet implements [Follower].
+func (f *epmFollower) Quiet() bool { return len(f.calls) == 0 && len(f.binds) == 0 }
 
 // pduError returns what is wrong with a stream, in words that do not depend on how much of it had come.
 func pduError(err error) error {

@@ -77,8 +77,8 @@ type Follower interface {
 	// come with it are done first.
 	Follow(from Side, data []byte) ([]Step, error)
 
-	// Closed reports what is left to be sent when a side sends no more.
-	Closed(from Side) []Step
+	// Quiet reports whether all that was asked is answered and nothing waits: if a side ends now, there is no more to be said.
+	Quiet() bool
 }
 
 // A Policy says what may be promised. The zero value allows everything that is exact.

@@ -97,8 +97,8 @@ func emptied(b []byte) []byte {
 	return b[:0]
 }
 
-// Closed implements [Follower]. A line without an end is not sent on.
-func (f *ftpFollower) Closed(Side) []Step { return nil }
+// Quiet implements [Follower].
+func (f *ftpFollower) Quiet() bool { return !f.unread && len(f.waiting) == 0 && !f.Waiting() }
 
 // Waiting reports whether something that the client sent waits for its turn, which comes with what the server sends.
 func (f *ftpFollower) Waiting() bool { return f.command != nil || len(f.held) > 0 }

@@ -81,8 +81,8 @@ func (f *portmapper) Follow(from Side, data []byte) ([]Step, error) {
 	return steps, f.ended
 }
 
-// Closed implements [Follower].
-func (f *portmapper) Closed(Side) []Step { return nil }
+// Quiet implements [Follower].
+func (f *portmapper) Quiet() bool { return len(f.calls) == 0 }
 
 func (f *portmapper) datagram(from Side, data []byte) (Step, *Refusal) {
 	if from == Client && len(data) > maxONCCall {

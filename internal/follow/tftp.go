@@ -28,8 +28,8 @@ func (f *tftpFollower) Follow(from Side, data []byte) ([]Step, error) {
 	return []Step{f.answer(data)}, nil
 }
 
-// Closed implements [Follower].
-func (f *tftpFollower) Closed(Side) []Step { return nil }
+// Quiet implements [Follower].
+func (f *tftpFollower) Quiet() bool { return !f.asked }
 
 // request is what becomes of what the client sent.
 func (f *tftpFollower) request(data []byte) Step {

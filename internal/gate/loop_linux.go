@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -75,6 +76,8 @@ func newLoop(g *Gate, p *Policy) (*loop, error) {
 // run serves until stopping, for which ctx has to be cancelled.
 func (l *loop) run(ctx context.Context) error {
 	l.ctx = ctx
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer l.close()
 	for !l.stopping {
 		n, err := l.poll.wait(l.gate.times.sweep)

@@ -51,11 +51,10 @@ type stream struct {
 // An end is a connection of a stream.
 type end struct {
 	watch
-	out    []byte    // what it has not taken yet
-	moved  time.Time // when it last said or took something
-	eof    bool      // it says no more
-	closed bool      // the follower knows
-	shut   bool      // it was told that the other says no more
+	out   []byte    // what it has not taken yet
+	moved time.Time // when it last said or took something
+	eof   bool      // it says no more
+	shut  bool      // it was told that the other says no more
 }
 
 // beginStream begins a session on a connection.
@@ -74,6 +73,7 @@ func (l *loop) beginStream(fd int, e *Entry, client, server netip.AddrPort) {
 	}
 	l.streams++
 	s.begin(e, s)
+	s.read(follow.Client) // who calls a mapper speaks first, and has mostly done so by now
 	s.settle()
 }
 
@@ -108,12 +108,11 @@ func (s *stream) ready(w *watch, events uint32) {
 	if w == &s.ends[follow.Server].watch {
 		side = follow.Server
 	}
-	e := &s.ends[side]
-	if s.connecting {
+	if s.connecting && side == follow.Server {
 		s.connected()
 		return
 	}
-	if len(e.out) > 0 && events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+	if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		s.flush(side)
 	}
 	if !s.over && events&(unix.EPOLLIN|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
@@ -138,6 +137,7 @@ func (s *stream) connected() {
 	}
 	s.connecting = false
 	s.ends[follow.Server].moved = s.loop.now
+	s.flush(follow.Server)
 	s.settle()
 }
 
@@ -145,7 +145,7 @@ func (s *stream) connected() {
 func (s *stream) mayRead(side follow.Side) bool {
 	e, other := &s.ends[side], &s.ends[side.Other()]
 	switch {
-	case s.connecting || e.fd < 0 || e.eof:
+	case s.connecting && side == follow.Server || e.fd < 0 || e.eof:
 		return false
 	case !s.last.IsZero():
 		return side == follow.Client
@@ -187,6 +187,7 @@ func (s *stream) send(to follow.Side, data []byte) {
 		switch {
 		case err == nil:
 			data, e.moved = data[n:], s.loop.now
+			s.connecting = s.connecting && to == follow.Client
 		case err == unix.EAGAIN || err == unix.EINTR:
 		default:
 			s.fail(fmt.Sprintf("the %s: %v", to, err))
@@ -206,6 +207,9 @@ func (s *stream) send(to follow.Side, data []byte) {
 // flush sends what a side had not taken.
 func (s *stream) flush(to follow.Side) {
 	e := &s.ends[to]
+	if len(e.out) == 0 {
+		return
+	}
 	n, err := unix.Write(e.fd, e.out)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
@@ -231,7 +235,7 @@ func (s *stream) worked() {
 
 // finish ends a session that cannot be followed: the client gets the last words.
 func (s *stream) finish(err error) {
-	s.last = s.loop.now
+	s.last, s.connecting = s.loop.now, false
 	if r := (*follow.Refusal)(nil); errors.As(err, &r) {
 		s.report(r)
 	}
@@ -240,12 +244,6 @@ func (s *stream) finish(err error) {
 
 // settle does what follows from how both ends stand now, and waits for the rest.
 func (s *stream) settle() {
-	for side := range s.ends {
-		if s.over || s.busy {
-			return
-		}
-		s.passEnd(follow.Side(side))
-	}
 	client, server := &s.ends[follow.Client], &s.ends[follow.Server]
 	switch {
 	case s.over || s.busy:
@@ -259,31 +257,40 @@ func (s *stream) settle() {
 			s.end(s.failed.Error())
 			return
 		}
-	case client.shut && server.shut:
-		s.end("both sides ended it")
+	case client.eof && s.quiet():
+		s.end("the client ended it")
 		return
+	case server.eof && s.quiet():
+		s.end("the server ended it")
+		return
+	default:
+		s.passEnd(follow.Client)
+		s.passEnd(follow.Server)
+		if client.shut && server.shut {
+			s.end("both sides ended it")
+			return
+		}
 	}
 	s.await(follow.Client)
 	s.await(follow.Server)
 }
 
+// quiet reports whether both sides have all that they are to get.
+func (s *stream) quiet() bool {
+	return len(s.ends[follow.Client].out)+len(s.ends[follow.Server].out) == 0 && s.follower.Quiet()
+}
+
 // passEnd tells the other side that a side says no more, when it has all that was said before.
 func (s *stream) passEnd(side follow.Side) {
 	e, other := &s.ends[side], &s.ends[side.Other()]
-	if !e.eof || !s.last.IsZero() || s.failed != nil {
+	if !e.eof || len(other.out) > 0 || other.shut || s.connecting {
 		return
-	}
-	if !e.closed {
-		e.closed = true
-		s.take(s.follower.Closed(side))
 	}
 	if w, ok := s.follower.(interface{ Waiting() bool }); ok && side == follow.Client && w.Waiting() {
 		return // there is more for the server
 	}
-	if !s.over && !s.busy && len(other.out) == 0 && !other.shut && other.fd >= 0 {
-		other.shut = true
-		unix.Shutdown(other.fd, unix.SHUT_WR)
-	}
+	other.shut = true
+	unix.Shutdown(other.fd, unix.SHUT_WR)
 }
 
 // await has the poll watch for what an end waits for.
