@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/internal/follow"
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 const maxQueued = 8 // datagrams that wait for a flow's turn
@@ -30,18 +31,18 @@ type queued struct {
 // receive takes datagrams of clients.
 func (l *loop) receive(ln *listener) {
 	for range maxReceive {
-		n, client, server, err := receive(ln.fd, l.in[:], l.oob[:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return
-		case err != nil:
-			l.gate.log.Debug("datagram not received", "err", err)
-			return
+		n, errno := l.came.receive(ln.fd)
+		if errno != 0 && errno != unix.EAGAIN {
+			l.gate.log.Debug("datagrams not received", "err", errno)
 		}
-		if f := l.flow(ln, client, server); f != nil {
-			f.say(follow.Client, l.in[:n])
+		for i := range n {
+			data, client, server := l.came.datagram(i)
+			if f := l.flow(ln, client, server); f != nil {
+				f.say(follow.Client, data)
+			}
+		}
+		if n < batch {
+			return
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (f *flow) end(why string) {
 // ready implements [waiter]: the server answered. There is one answer mostly, and a read to see that there is no other costs as much as that one; of others the
 // poll tells again.
 func (f *flow) ready(*watch, uint32) {
-	if n, err := unix.Read(f.fd, f.loop.in[:]); err == nil { // or nobody is there, which clients notice
+	if n, err := nowait.Read(f.fd, f.loop.in[:]); err == nil { // or nobody is there, which clients notice
 		f.say(follow.Server, f.loop.in[:n])
 	}
 }
@@ -145,9 +146,9 @@ func (f *flow) send(to follow.Side, data []byte) {
 	switch {
 	case to == follow.Client && f.on.fd < 0: // another policy does without
 	case to == follow.Client:
-		err = answer(f.on.fd, f.Server.Addr(), f.Client, data)
+		f.loop.leave.add(f.on.fd, f.Server.Addr(), f.Client, data)
 	case f.fd >= 0:
-		_, err = unix.Write(f.fd, data)
+		_, err = nowait.Write(f.fd, data)
 	case f.outside != nil:
 		err = unix.Sendto(f.outside.fd, data, 0, sockaddr(f.Server))
 	default:

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 // A waiter is told when something can be done with a descriptor that it waits for.
@@ -74,7 +76,9 @@ func (p *poll) post(do func()) bool {
 
 // wait waits until something happens, at most for a time, and returns how much did.
 func (p *poll) wait(most time.Duration) (n int, err error) {
-	n, err = unix.EpollWait(p.fd, p.happened[:], int(most.Milliseconds()))
+	if n, err = nowait.Poll(p.fd, p.happened[:]); n == 0 && err == nil {
+		n, err = unix.EpollWait(p.fd, p.happened[:], int(most.Milliseconds()))
+	}
 	if err != nil && err != unix.EINTR {
 		return 0, os.NewSyscallError("epoll_wait", err)
 	}
@@ -122,7 +126,7 @@ func (p *poll) want(w *watch, events uint32) error {
 		p.watched[w.fd] = w
 	}
 	w.events = events
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, w.fd, &unix.EpollEvent{Events: events, Fd: int32(w.fd), Pad: w.turn}))
+	return nowait.Watch(p.fd, op, w.fd, &unix.EpollEvent{Events: events, Fd: int32(w.fd), Pad: w.turn})
 }
 
 // end closes the descriptor.
@@ -132,7 +136,7 @@ func (p *poll) end(w *watch) {
 		w.events = 0
 	}
 	if w.fd >= 0 {
-		unix.Close(w.fd)
+		nowait.Close(w.fd)
 		w.fd = -1
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/nowait"
 	"github.com/quaymaster/quaymaster/internal/socktable"
 )
 
@@ -46,13 +48,20 @@ type option struct{ level, name, value int }
 
 // set sets options, and closes the socket if it cannot.
 func set(fd int, all []option) error {
+	err := setAll(fd, all)
+	if err != nil {
+		unix.Close(fd)
+	}
+	if errors.Is(err, unix.EPERM) {
+		return errors.New("no right to stand for others: it needs CAP_NET_ADMIN: run as root")
+	}
+	return err
+}
+
+func setAll(fd int, all []option) error {
 	for _, o := range all {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			unix.Close(fd)
-			if err == unix.EPERM {
-				return errors.New("no right to stand for others: it needs CAP_NET_ADMIN: run as root")
-			}
-			return os.NewSyscallError("setsockopt", err)
+		if err := nowait.SetOption(fd, o.level, o.name, o.value); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -63,6 +72,10 @@ func set(fd int, all []option) error {
 var connectionOptions = []option{
 	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 	{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
+}
+
+// keepOptions are those beside of connections that last.
+var keepOptions = []option{
 	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle},
 	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepInterval},
@@ -79,7 +92,7 @@ func listen(protocol uint8, at netip.AddrPort) (fd int, err error) {
 	var options []option
 	switch {
 	case protocol == tcp: // what is accepted inherits them
-		options = append([]option{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}}, connectionOptions...)
+		options = slices.Concat([]option{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}}, connectionOptions, keepOptions)
 	case at.Addr().Is4():
 		options = []option{{unix.SOL_IP, unix.IP_RECVORIGDSTADDR, 1}}
 	default:
@@ -114,6 +127,9 @@ func explainListen(protocol uint8, at netip.AddrPort, err error) error {
 	return fmt.Errorf("%w by %s: stop it", err, holder)
 }
 
+// dialOptions are those of a connection to a server at first. Its port is chosen when the server is known, so that one serves for many.
+var dialOptions = append([]option{{unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1}}, connectionOptions...)
+
 // dial begins a connection to a server, or opens a socket for datagrams to it, from an address of somebody else; its port is any.
 func dial(protocol uint8, from netip.Addr, to netip.AddrPort) (fd int, err error) {
 	fd, err = socketOf(protocol, from)
@@ -121,8 +137,7 @@ func dial(protocol uint8, from netip.Addr, to netip.AddrPort) (fd int, err error
 		return -1, err
 	}
 	if protocol == tcp {
-		// The port is chosen when the server is known, so that one serves for many.
-		if err := set(fd, append([]option{{unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1}}, connectionOptions...)); err != nil {
+		if err := set(fd, dialOptions); err != nil {
 			return -1, err
 		}
 	}
@@ -160,12 +175,11 @@ func reserve(protocol uint8, a netip.Addr) (fd int, at netip.AddrPort, err error
 		unix.Close(fd)
 		return -1, at, os.NewSyscallError("bind", err)
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
+	if at, err = addressOf(fd); err != nil {
 		unix.Close(fd)
-		return -1, at, os.NewSyscallError("getsockname", err)
+		return -1, at, err
 	}
-	return fd, addrPort(name), nil
+	return fd, at, nil
 }
 
 // sourceTo returns the address of this host from which it reaches another: the one that masquerading uses.
@@ -178,41 +192,8 @@ func sourceTo(server netip.AddrPort) (netip.Addr, error) {
 	if err := unix.Connect(fd, sockaddr(server)); err != nil {
 		return netip.Addr{}, os.NewSyscallError("connect", err)
 	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.Addr{}, os.NewSyscallError("getsockname", err)
-	}
-	return addrPort(name).Addr(), nil
-}
-
-// receive takes a datagram, and tells where it came from and where it was sent.
-func receive(fd int, b, oob []byte) (n int, from, to netip.AddrPort, err error) {
-	n, oobn, _, name, err := unix.Recvmsg(fd, b, oob, 0)
-	if err != nil {
-		return 0, from, to, err
-	}
-	all, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil {
-		return 0, from, to, err
-	}
-	for i := range all {
-		if a, err := unix.ParseOrigDstAddr(&all[i]); err == nil {
-			to = addrPort(a)
-		}
-	}
-	return n, addrPort(name), to, nil
-}
-
-// answer sends a datagram from the address of somebody else and the port of the socket.
-func answer(fd int, from netip.Addr, to netip.AddrPort, data []byte) error {
-	var oob []byte
-	if from.Is4() {
-		oob = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.As4()})
-	} else {
-		oob = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: from.As16()})
-	}
-	_, err := unix.SendmsgN(fd, data, oob, sockaddr(to), 0)
-	return os.NewSyscallError("sendmsg", err)
+	at, err := addressOf(fd)
+	return at.Addr(), err
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -222,15 +203,11 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-// addrPort returns an address of the kernel; of another family than IP the zero value.
-func addrPort(name unix.Sockaddr) netip.AddrPort {
-	switch a := name.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
+// addressOf returns the address that a socket of IP is bound to.
+func addressOf(fd int) (netip.AddrPort, error) {
+	name, err := nowait.NameOf(fd)
+	at, _ := name.AddrPort()
+	return at, err
 }
 
 // breakOff has closing a connection tell the other side at once that it is over.

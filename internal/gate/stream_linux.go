@@ -10,6 +10,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/follow"
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 // Times say how long sessions may take.
@@ -45,6 +46,7 @@ type stream struct {
 	connecting bool
 	spoke      bool      // something that the client said was passed on
 	failed     error     // what the follower cannot follow: the session ends when the steps are done
+	kept       bool      // the connections have what those that last have
 	last       time.Time // since when the client only gets the last words; zero: the session goes on
 }
 
@@ -156,7 +158,7 @@ func (s *stream) mayRead(side follow.Side) bool {
 // read takes what a side says.
 func (s *stream) read(side follow.Side) {
 	l, e := s.loop, &s.ends[side]
-	n, err := unix.Read(e.fd, l.in[:readAtOnce])
+	n, err := nowait.Read(e.fd, l.in[:readAtOnce])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return
@@ -183,7 +185,7 @@ func (s *stream) send(to follow.Side, data []byte) {
 	}
 	s.spoke = s.spoke || to == follow.Server
 	if len(e.out) == 0 {
-		n, err := unix.Write(e.fd, data)
+		n, err := nowait.Write(e.fd, data)
 		switch {
 		case err == nil:
 			data, e.moved = data[n:], s.loop.now
@@ -210,7 +212,7 @@ func (s *stream) flush(to follow.Side) {
 	if len(e.out) == 0 {
 		return
 	}
-	n, err := unix.Write(e.fd, e.out)
+	n, err := nowait.Write(e.fd, e.out)
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return
@@ -311,8 +313,22 @@ func (s *stream) await(side follow.Side) {
 	}
 }
 
+// keep has the kernel look after the connection to the server, once it has lasted for a sweep: most that ask a mapper are over by then. That
+// of the client has it from its listener.
+func (s *stream) keep() {
+	if e := &s.ends[follow.Server]; !s.kept && e.fd >= 0 && s.loop.now.Sub(s.Since) >= s.loop.gate.times.sweep {
+		s.kept = true
+		if err := setAll(e.fd, keepOptions); err != nil {
+			s.fail(err.Error())
+		}
+	}
+}
+
 // sweep ends the session if it took too long.
 func (s *stream) sweep() {
+	if s.keep(); s.over {
+		return
+	}
 	now, times := s.loop.now, &s.loop.gate.times
 	client, server := &s.ends[follow.Client], &s.ends[follow.Server]
 	still := func(d time.Duration, since ...time.Time) bool {

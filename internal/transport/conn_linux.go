@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/nowait"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -42,18 +43,18 @@ func (c *conn) blocked() bool { return len(c.out) > 0 || len(c.body) > 0 }
 
 // describe fills in what all calls have in common: who connected, and where; the
 // listener is in the network namespace home.
-func (c *conn) describe(from *address, home uint64) error {
-	client, ok := from.addrPort()
+func (c *conn) describe(from *nowait.Address, home uint64) error {
+	client, ok := from.AddrPort()
 	if !ok {
 		peer, err := peerOfFD(c.fd, home, c)
 		c.call = Call{NetID: rpcbind.Local, Peer: peer}
 		return err
 	}
-	name, err := nameOf(c.fd)
+	name, err := nowait.NameOf(c.fd)
 	if err != nil {
 		return err
 	}
-	server, _ := name.addrPort()
+	server, _ := name.AddrPort()
 	c.call = Call{
 		NetID:  netIDOf(client.Addr(), rpcbind.TCP, rpcbind.TCP6),
 		Client: client, Server: server, over: c,
@@ -79,7 +80,7 @@ const (
 // connected tells whether the TCP connection stands, for [Call.Connected].
 func (c *conn) connected() bool {
 	var state uint8 // the first field of struct tcp_info: the kernel tells as much as there is room for
-	err := option(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO, &state)
+	err := nowait.Option(c.fd, unix.IPPROTO_TCP, unix.TCP_INFO, &state)
 	return err == nil && (state == tcpEstablished || state == tcpCloseWait)
 }
 
@@ -195,7 +196,7 @@ func (t *turn) run() error {
 	if t.blocked() {
 		return t.resume()
 	}
-	n, err := read(t.fd, t.in[:])
+	n, err := nowait.Read(t.fd, t.in[:])
 	switch {
 	case err == unix.EAGAIN, err == unix.EINTR:
 		return nil
@@ -320,7 +321,7 @@ func (t *turn) send(out, body []byte) error {
 // is over, and returns the rest.
 func (t *turn) write(b []byte) ([]byte, error) {
 	for len(b) > 0 && t.left > 0 {
-		n, err := write(t.fd, b[:min(len(b), t.left)])
+		n, err := nowait.Write(t.fd, b[:min(len(b), t.left)])
 		switch {
 		case err == unix.EAGAIN:
 			return b, nil

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quaymaster/quaymaster/internal/nowait"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
@@ -56,12 +56,6 @@ func (s *DatagramServer) Serve(ctx context.Context, conn *net.UDPConn) error {
 	}
 }
 
-// mmsghdr is struct mmsghdr of recvmmsg(2): a message header and the bytes moved.
-type mmsghdr struct {
-	hdr unix.Msghdr
-	n   uint32
-}
-
 // controlSize holds one IP_PKTINFO or IPV6_PKTINFO message.
 const controlSize = 64
 
@@ -69,7 +63,7 @@ const controlSize = 64
 type slot struct {
 	in      [MaxMessage]byte
 	out     [MaxMessage]byte
-	name    unix.RawSockaddrInet6   // large enough for both families
+	name    nowait.Address
 	control [controlSize / 8]uint64 // aligned for struct cmsghdr
 	vecIn   unix.Iovec
 	vecOut  unix.Iovec
@@ -84,8 +78,8 @@ type exchange struct {
 	asked   time.Duration // when these datagrams came, by the guard's clock; 0: not read yet
 	call    Call
 	slots   [batch]slot
-	in      [batch]mmsghdr
-	out     [batch]mmsghdr
+	in      [batch]nowait.Message
+	out     [batch]nowait.Message
 	got     int // datagrams received
 	sending int // answers to send
 	sent    int
@@ -101,12 +95,12 @@ func newExchange(conn *net.UDPConn, h Handler, g *Guard) (*exchange, error) {
 	}
 	x := &exchange{raw: raw, handler: h, guard: g}
 	x.receive = func(fd uintptr) bool {
-		x.got, x.errno = mmsg(unix.SYS_RECVMMSG, fd, x.in[:])
+		x.got, x.errno = nowait.Receive(int(fd), x.in[:])
 		return x.errno != unix.EAGAIN
 	}
 	x.send = func(fd uintptr) bool {
 		var n int
-		n, x.errno = mmsg(unix.SYS_SENDMMSG, fd, x.out[x.sent:x.sending])
+		n, x.errno = nowait.Send(int(fd), x.out[x.sent:x.sending])
 		x.sent += n
 		return x.errno != unix.EAGAIN
 	}
@@ -122,7 +116,7 @@ func (x *exchange) prepare(i int) {
 	s := &x.slots[i]
 	s.vecIn.Base = &s.in[0]
 	s.vecIn.SetLen(len(s.in))
-	h := &x.in[i].hdr
+	h := &x.in[i].Header
 	*h = unix.Msghdr{
 		Name: (*byte)(unsafe.Pointer(&s.name)), Namelen: uint32(unsafe.Sizeof(s.name)),
 		Control: (*byte)(unsafe.Pointer(&s.control)), Iov: &s.vecIn,
@@ -146,20 +140,6 @@ func askForAddresses(raw syscall.RawConn) error {
 		}
 	})
 	return errors.Join(err, optErr)
-}
-
-// mmsg is recvmmsg(2) or sendmmsg(2) without waiting.
-func mmsg(call uintptr, fd uintptr, m []mmsghdr) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), 0
-		case unix.EINTR:
-			continue
-		}
-		return 0, errno
-	}
 }
 
 // round waits for datagrams and answers them.
@@ -191,7 +171,7 @@ func (x *exchange) round() error {
 
 // unsent deals with the answer that could not be sent.
 func (x *exchange) unsent() {
-	h := &x.out[x.sent].hdr
+	h := &x.out[x.sent].Header
 	if (x.errno == unix.EINVAL || x.errno == unix.ENETUNREACH) && h.Controllen > 0 {
 		// The question went to a broadcast address that could not be told from one of ours: let routing choose.
 		h.Control = nil
@@ -204,13 +184,13 @@ func (x *exchange) unsent() {
 // answer puts the answer to datagram i, if there is one, in line to be sent.
 func (x *exchange) answer(i int) {
 	s, m := &x.slots[i], &x.in[i]
-	if m.hdr.Flags&unix.MSG_TRUNC != 0 || !x.describe(s, m) {
+	if m.Header.Flags&unix.MSG_TRUNC != 0 || !x.describe(s, m) {
 		return // longer than any call, or from nobody
 	}
 	if x.guard.mayAsk(x.call.Client.Addr(), byDatagram, &x.asked) != nil {
 		return
 	}
-	x.call.Message = s.in[:m.n]
+	x.call.Message = s.in[:m.N]
 	r := x.handler.Answer(&x.call, s.out[:0])
 	if r.Head == nil || len(r.Head)+len(r.Body) > len(s.out) {
 		return
@@ -221,23 +201,23 @@ func (x *exchange) answer(i int) {
 	s.vecOut.Base = &s.out[0]
 	s.vecOut.SetLen(n)
 	o := &x.out[x.sending]
-	o.hdr = unix.Msghdr{Name: m.hdr.Name, Namelen: m.hdr.Namelen, Iov: &s.vecOut}
-	o.hdr.SetIovlen(1)
-	if m.hdr.Controllen > 0 {
-		o.hdr.Control = m.hdr.Control
-		o.hdr.SetControllen(int(m.hdr.Controllen))
+	o.Header = unix.Msghdr{Name: m.Header.Name, Namelen: m.Header.Namelen, Iov: &s.vecOut}
+	o.Header.SetIovlen(1)
+	if m.Header.Controllen > 0 {
+		o.Header.Control = m.Header.Control
+		o.Header.SetControllen(int(m.Header.Controllen))
 	}
 	x.sending++
 }
 
 // describe fills x.call from what the kernel said of the datagram, and turns
 // the control message into the one that sends the answer from the same address.
-func (x *exchange) describe(s *slot, m *mmsghdr) bool {
-	client, ok := s.client(m.hdr.Namelen)
+func (x *exchange) describe(s *slot, m *nowait.Message) bool {
+	client, ok := s.client(m.Header.Namelen)
 	if !ok {
 		return false
 	}
-	server := s.server(&m.hdr)
+	server := s.server(&m.Header)
 	x.call = Call{
 		NetID:  netIDOf(client.Addr(), rpcbind.UDP, rpcbind.UDP6),
 		Client: client, Server: netip.AddrPortFrom(server, 0), MaxReply: MaxMessage,
@@ -247,21 +227,8 @@ func (x *exchange) describe(s *slot, m *mmsghdr) bool {
 
 // client returns the sender's address, as the kernel wrote it into s.name.
 func (s *slot) client(size uint32) (netip.AddrPort, bool) {
-	switch {
-	case s.name.Family == unix.AF_INET && size >= unix.SizeofSockaddrInet4:
-		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(&s.name))
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), networkOrder(a.Port)), a.Port != 0
-	case s.name.Family == unix.AF_INET6 && size >= unix.SizeofSockaddrInet6:
-		addr := netip.AddrFrom16(s.name.Addr).Unmap()
-		return netip.AddrPortFrom(addr, networkOrder(s.name.Port)), s.name.Port != 0
-	}
-	return netip.AddrPort{}, false
-}
-
-func networkOrder(port uint16) uint16 {
-	var b [2]byte
-	binary.NativeEndian.PutUint16(b[:], port)
-	return binary.BigEndian.Uint16(b[:])
+	client, ok := s.name.AddrPort()
+	return client, ok && size >= unix.SizeofSockaddrInet4 && client.Port() != 0
 }
 
 // server returns the address of this host that the datagram was sent to. For a

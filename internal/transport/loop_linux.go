@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 // A loop serves connections of a listener that it may share with other loops.
@@ -173,7 +175,7 @@ const maxAccept = 16
 // are more, and meanwhile another loop may have them.
 func (l *loop) accept() {
 	for range maxAccept {
-		fd, from, err := accept(l.lnFD)
+		fd, from, err := nowait.Accept(l.lnFD)
 		switch err {
 		case nil:
 			l.begin(fd, &from)
@@ -191,18 +193,18 @@ func (l *loop) accept() {
 }
 
 // begin serves a new connection.
-func (l *loop) begin(fd int, from *address) {
+func (l *loop) begin(fd int, from *nowait.Address) {
 	c := &conn{fd: fd, moved: l.now}
 	if err := c.describe(from, l.home); err != nil {
 		l.log.Warn("connection refused", "server", l.ln.Addr(), "err", err)
-		closeFD(fd)
+		nowait.Close(fd)
 		return
 	}
 	var err error
 	if c.guest, err = l.guard.enter(&c.call); err != nil {
 		l.log.Debug("connection refused", "server", l.ln.Addr(), "client", c.call.Client, "err", err)
 		resetAtClose(fd)
-		closeFD(fd)
+		nowait.Close(fd)
 		return
 	}
 	c.messages = l.server.Framing.reader()
@@ -219,7 +221,7 @@ func (l *loop) begin(fd int, from *address) {
 // end closes a connection.
 func (l *loop) end(c *conn) {
 	delete(l.conns, c.fd)
-	closeFD(c.fd)
+	nowait.Close(c.fd)
 	c.fd = -1 // whoever kept a call or a peer must not meet another connection
 	l.guard.leave(c.guest)
 	l.server.held.Add(int64(-c.held))

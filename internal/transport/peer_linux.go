@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 // peerOf asks the kernel who connected to a local socket that was accepted in
@@ -32,7 +34,7 @@ func peerOf(conn net.Conn, home uint64) (*Peer, error) {
 
 func peerOfFD(fd int, home uint64, s socket) (*Peer, error) {
 	var cred unix.Ucred
-	if err := option(fd, unix.SOL_SOCKET, unix.SO_PEERCRED, &cred); err != nil {
+	if err := nowait.Option(fd, unix.SOL_SOCKET, unix.SO_PEERCRED, &cred); err != nil {
 		return nil, fmt.Errorf("transport: SO_PEERCRED: %w", err)
 	}
 	return &Peer{
@@ -46,7 +48,7 @@ func peerOfFD(fd int, home uint64, s socket) (*Peer, error) {
 // (SO_NETNS_COOKIE, Linux 5.14); 0 if the kernel does not tell.
 func namespaceOfFD(fd int) uint64 {
 	var cookie uint64
-	option(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE, &cookie)
+	nowait.Option(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE, &cookie)
 	return cookie
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/internal/nowait"
 )
 
 // A poll waits for several descriptors at once (epoll(7)). Its own descriptor
@@ -36,7 +38,7 @@ func newPoll(idle func()) (*poll, error) {
 		return nil, err
 	}
 	p.look = func(uintptr) bool {
-		p.ready, p.err = ready(p.fd, p.events[:])
+		p.ready, p.err = nowait.Poll(p.fd, p.events[:])
 		if p.err == unix.EINTR {
 			p.ready, p.err = 0, nil
 		}
