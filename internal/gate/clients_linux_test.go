@@ -37,6 +37,8 @@ var modes = []mode{
 	{"own", "forward: own\n", "", nil},
 	{"nftables", "", "nftables", []string{"echo '" + hostRules + "' | nft -f -"}},
 	{"iptables", "", "iptables", iptablesRules()},
+	{"firewalld", "", "firewalld", nil},
+	{"ufw", "", "ufw", nil},
 	{"masquerade", "forward: own\nnat: masquerade\n", "", nil},
 	{"masquerade-nftables", "nat: masquerade\n", "nftables", []string{"echo '" + hostRules + "' | nft -f -"}},
 	{"snat", "forward: own\nnat: snat 10.3.0.1\n", "", nil},
@@ -62,8 +64,14 @@ func (m *mode) prepare(t testing.TB, p *Policy) {
 		command(t, "sh", "-c", c)
 	}
 	for _, r := range p.HostRules() {
-		if r.Of != m.host {
+		switch {
+		case r.Of != m.host:
 			continue
+		case m.host == "ufw": // whose rules stand in files
+			startUFW(t, r)
+			continue
+		case m.host == "firewalld":
+			startFirewalld(t)
 		}
 		for _, c := range append(r.Forward, r.Input...) {
 			command(t, "sh", "-c", c)

@@ -68,7 +68,7 @@ func (p *Policy) HostRules() []HostRules {
 			[]string{fmt.Sprintf("nft insert rule inet firewalld filter_INPUT 'meta mark & %s != 0 accept'", packet)},
 		},
 		{
-			"ufw", "in /etc/ufw/before.rules in front of COMMIT, and with ufw6- for ufw- in before6.rules",
+			"ufw", "in /etc/ufw/before.rules behind the line \"# End required lines\", and with ufw6- for ufw- in before6.rules; then ufw reload",
 			[]string{fmt.Sprintf("-A ufw-before-forward -m connmark --mark %s/%[1]s -j ACCEPT", flow)},
 			[]string{fmt.Sprintf("-A ufw-before-input -m mark --mark %s/%[1]s -j ACCEPT", packet)},
 		},

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -81,25 +79,12 @@ func TestPackets(t *testing.T) {
 // startFirewalld starts firewalld in the namespace of a zone with the files that a script has written.
 func startFirewalld(t *testing.T, zone, script string) {
 	t.Helper()
-	nstest.NeedRoot(t)
-	nstest.Need(t, "firewalld", "dbus-daemon")
 	dir := t.TempDir()
-	sh(t, "mkdir /run/dbus && touch "+dir+"/firewalld.conf && sh "+script+" "+dir)
-	nstest.Start(t, "dbus-daemon", "--system", "--nofork", "--nopidfile")
-	nstest.WaitFor(t, "the message bus", 20*time.Second, func() bool {
-		_, err := os.Stat("/run/dbus/system_bus_socket")
-		return err == nil
-	})
-	args := []string{"--nofork", "--nopid", "--system-config", dir, "--log-file", filepath.Join(dir, "log")}
-	cmd := exec.Command(nstest.Path(t, "firewalld"), args...)
-	if zone != "" {
-		cmd = exec.Command(nstest.Path(t, "ip"), append([]string{"netns", "exec", zone, nstest.Path(t, "firewalld")}, args...)...)
-	}
-	nstest.StartCommand(t, cmd)
-	nstest.WaitFor(t, "firewalld", 60*time.Second, func() bool { return exec.Command("firewall-cmd", "--state").Run() == nil })
+	sh(t, "touch "+dir+"/firewalld.conf && sh "+script+" "+dir)
+	nstest.Firewalld(t, zone, dir)
 	t.Cleanup(func() {
-		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && t.Failed() {
-			t.Logf("firewalld logs:\n%s\n%s", b, sh(t, within(zone, "nft list ruleset")))
+		if t.Failed() {
+			t.Logf("%s", sh(t, within(zone, "nft list ruleset")))
 		}
 	})
 }
