@@ -106,11 +106,20 @@ type transfer struct {
 	said bytes.Buffer
 }
 
-// startTransfer starts one, and returns when data flows.
+// startTransfer starts one by curl, and returns when data flows.
 func startTransfer(t testing.TB, args ...string) *transfer {
 	t.Helper()
+	return startClient(t, "curl", append([]string{"-gsS", "--max-time", "20", "-o", "OUT"}, args...)...)
+}
+
+// startClient is startTransfer for a client that writes to the file OUT.
+func startClient(t testing.TB, name string, args ...string) *transfer {
+	t.Helper()
 	f := &transfer{out: filepath.Join(t.TempDir(), "out")}
-	f.cmd = on(t, "c0", "curl", append([]string{"-gsS", "--max-time", "20", "-o", f.out}, args...)...)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "OUT", f.out)
+	}
+	f.cmd = on(t, "c0", name, args...)
 	f.cmd.Stdout, f.cmd.Stderr = &f.said, &f.said
 	if err := f.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -187,6 +196,33 @@ func TestKilled(t *testing.T) {
 	}
 	running.goesOn(t)
 	running.end(t)
+}
+
+// Clients that log in again when the control channel is gone end as if nothing had happened, with a gate that was killed and started during a transfer.
+func TestKilledAndStarted(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	startServers(t)
+	const text = "forward: own\n" + edgePolicy
+	gate := startGateProcess(t, text)
+	lftp := "set net:timeout 5; set net:reconnect-interval-base 1; open ftp://10.3.0.2; get bulk -o OUT"
+	for _, client := range [][]string{
+		{"lftp", "-c", lftp},
+		{"lftp", "-c", "set ftp:passive-mode false; " + lftp},
+		{"curl", "-gsS", "--max-time", "20", "--retry", "2", "--retry-all-errors", "--continue-at", "-", "-o", "OUT", "ftp://10.3.0.2/bulk"},
+	} {
+		running := startClient(t, client[0], client[1:]...)
+		gate.Signal(syscall.SIGKILL)
+		gate.Wait(t, patience)
+		running.goesOn(t)
+		gate = startGateProcess(t, text)
+		err := running.cmd.Wait()
+		if got, readErr := os.ReadFile(running.out); err != nil || readErr != nil || !bytes.Equal(got, bulk) {
+			t.Errorf("%s: %v, %v, %d bytes of %d, said %q", client, err, readErr, len(got), len(bulk), running.said.String())
+		}
+	}
 }
 
 // A second gate is refused, and told who is in its place.
