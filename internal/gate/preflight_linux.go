@@ -43,7 +43,7 @@ func Preflight(ctx context.Context, p *Policy) []Check {
 		all = append(all, checkPresence(name))
 	}
 	all = append(all, p.checkPorts()...)
-	all = append(all, checkFiles(p.Limits.Sessions))
+	all = append(all, p.checkFiles())
 	return append(all, p.checkOthers()...)
 }
 
@@ -219,10 +219,31 @@ func tryListen(transport string, at netip.AddrPort) error {
 	return err
 }
 
-// checkFiles looks at the limit of open files, which each session needs two of.
-func checkFiles(sessions int) Check {
-	need := uint64(2*sessions + descriptorsBeside)
-	c := Check{What: "open files", Want: fmt.Sprintf("%d, two for each of limits.sessions", need), State: Fit}
+// descriptors returns how many open files the gate needs when there are as many sessions as there may be: two for each over TCP, one
+// for each over UDP but those of TFTP, and one more for those that have a port of this host stand for one of the client's.
+func (p *Policy) descriptors() int {
+	ofTCP, ofUDP := 0, 0 // for each session
+	for i := range p.Follow {
+		e := &p.Follow[i]
+		standsIn := p.NAT.On() && (e.Protocol == FTP || e.Protocol == TFTP)
+		for _, transport := range e.Protocol.Transports() {
+			switch {
+			case transport == tcp && standsIn:
+				ofTCP = 3
+			case transport == tcp:
+				ofTCP = max(ofTCP, 2)
+			case standsIn || e.Protocol != TFTP:
+				ofUDP = 1
+			}
+		}
+	}
+	return descriptorsBeside + (ofTCP+ofUDP)*p.Limits.Sessions
+}
+
+// checkFiles looks at the limit of open files.
+func (p *Policy) checkFiles() Check {
+	need := uint64(p.descriptors())
+	c := Check{What: "open files", Want: fmt.Sprintf("%d for limits.sessions of %d", need, p.Limits.Sessions), State: Fit}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		c.Is, c.State = "unknown: "+err.Error(), Beware

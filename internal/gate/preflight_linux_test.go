@@ -108,3 +108,24 @@ func TestKernelIsNew(t *testing.T) {
 		}
 	}
 }
+
+// As many files are asked for as a gate opens at most.
+func TestDescriptors(t *testing.T) {
+	const ends = ": {clients: [10.1.0.0/16], servers: [10.3.0.0/24]}\n"
+	for text, want := range map[string]int{
+		"follow:\n  tftp" + ends:                                             0,
+		"follow:\n  epm" + ends:                                              2,
+		"follow:\n  portmapper" + ends:                                       3,
+		"follow:\n  ftp" + ends + "  tftp" + ends:                            2,
+		"nat: masquerade\nfollow:\n  tftp" + ends:                            1,
+		"nat: masquerade\nfollow:\n  epm" + ends + "  ftp" + ends:            3,
+		"nat: masquerade\nfollow:\n  portmapper" + ends + "  ftp" + ends:     4,
+		"nat: masquerade\nfollow:\n  portmapper" + ends + "  epm" + ends:     3,
+		"nat: snat 10.3.0.1\nfollow:\n  portmapper" + ends + "  tftp" + ends: 3,
+	} {
+		p := readPolicy(t, "client_side: [c]\nserver_side: [s]\nlimits: {sessions: 10}\n"+text)
+		if got := p.descriptors(); got != want*10+descriptorsBeside {
+			t.Errorf("%s: %d open files for 10 sessions, want %d for each and %d", text, got, want, descriptorsBeside)
+		}
+	}
+}
