@@ -5,28 +5,24 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// An mmsghdr is struct mmsghdr of sendmmsg(2) and recvmmsg(2).
-type mmsghdr struct {
-	header unix.Msghdr
-	length uint32 // bytes received or sent
-}
+	"github.com/quaymaster/quaymaster/internal/nowait"
+)
 
 // A batch is datagrams of a connected socket that go into or come out of the
 // kernel by one system call.
 type batch struct {
-	headers []mmsghdr
+	headers []nowait.Message
 	vectors []unix.Iovec
 }
 
 // newBatch returns a batch with room for n datagrams, none of which has a
 // buffer yet.
 func newBatch(n int) *batch {
-	b := &batch{headers: make([]mmsghdr, n), vectors: make([]unix.Iovec, n)}
+	b := &batch{headers: make([]nowait.Message, n), vectors: make([]unix.Iovec, n)}
 	for i := range b.headers {
-		b.headers[i].header.Iov = &b.vectors[i]
-		b.headers[i].header.SetIovlen(1)
+		b.headers[i].Header.Iov = &b.vectors[i]
+		b.headers[i].Header.SetIovlen(1)
 	}
 	return b
 }
@@ -38,7 +34,7 @@ func (b *batch) set(i int, buf []byte) {
 }
 
 // length returns how many bytes of datagram i were received.
-func (b *batch) length(i int) int { return int(b.headers[i].length) }
+func (b *batch) length(i int) int { return int(b.headers[i].N) }
 
 // receive takes up to n datagrams that are waiting and does not block: it
 // returns 0 when there is none.
