@@ -173,7 +173,9 @@ func startServers(t testing.TB) {
 	for _, listen := range []string{"listen=YES\nlisten_ipv6=NO\n", "listen=NO\nlisten_ipv6=YES\nlisten_address6=fd00:3::2\n"} {
 		config := filepath.Join(t.TempDir(), "vsftpd.conf")
 		text := listen + "background=NO\nanonymous_enable=YES\nlocal_enable=NO\nno_anon_password=YES\nanon_root=/run/ftp\nsecure_chroot_dir=/run/empty\n" +
-			"isolate=NO\nisolate_network=NO\nseccomp_sandbox=NO\nconnect_from_port_20=NO\n" + fmt.Sprintf("anon_max_rate=%d\n", maxRate)
+			"isolate=NO\nisolate_network=NO\nseccomp_sandbox=NO\nconnect_from_port_20=NO\n" +
+			"pasv_min_port=40000\npasv_max_port=60000\n" + // else now and then one that the gate does not let be promised
+			fmt.Sprintf("anon_max_rate=%d\n", maxRate)
 		if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
