@@ -21,6 +21,7 @@ const (
 	roleAgent  = "agent-of-bench" // in new namespaces, with a server to measure
 	roleEcho   = "echo-of-bench"
 	roleCanned = "canned-of-bench"
+	roleRules  = "rules-of-bench" // of as many pairs as the second argument says
 )
 
 const (
@@ -43,12 +44,17 @@ type brief struct {
 
 	Gate     bool // it stands between clients and a server
 	Pinholes int  // that it has open
+
+	Plans bool // no server: programs are run
 }
 
 // contents says what the server has beside it, for people.
 func (b brief) contents() string {
 	if b.Gate {
 		return thousands(int64(b.Pinholes)) + " pinholes"
+	}
+	if b.Plans {
+		return "sites"
 	}
 	if b.Grants > 0 {
 		return thousands(int64(b.Grants)) + " grants"
@@ -74,6 +80,9 @@ func (m measurement) brief(server, path string) brief {
 		if m.kind == kindGateBulk {
 			b.Pinholes = m.rows
 		}
+	}
+	if ofPlanning(m.kind) {
+		b = brief{Server: server, Path: path, Plans: true}
 	}
 	if ofAsking(m.kind) { // the server is quaymaster, whoever asks
 		b.Server, b.Rows, b.Asked = serverQuaymaster, askedRows, true
@@ -121,12 +130,12 @@ func runAgent(in io.Reader, out io.Writer) error {
 	}
 }
 
-// settle prepares the namespaces and starts, fills and pauses the server.
+// settle prepares the namespaces and starts, fills and pauses the server, if there is one.
 func settle(b brief) (*server, error) {
 	if b.Gate {
 		return settleGate(b)
 	}
-	if err := furnish(); err != nil {
+	if err := furnish(); err != nil || b.Plans {
 		return nil, err
 	}
 	if err := prepare(b); err != nil {
@@ -167,6 +176,9 @@ func work(b brief, j job, s *server) (t *tally, err error) {
 	}
 	if ofAsking(j.Kind) {
 		return ask(b, j)
+	}
+	if ofPlanning(j.Kind) {
+		return planOnce(b, j)
 	}
 	if ofGate(j.Kind) {
 		return workGate(j, s)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"time"
 )
 
 // Hosts that are asked are one and the same, the benchmark's server under all the addresses
@@ -26,14 +25,6 @@ func farHost(i int) netip.Addr {
 
 // askedRows is how many rows the hosts have of which many are asked.
 const askedRows = 10
-
-// An asking is what it cost to ask, besides the time.
-type asking struct {
-	CPU       time.Duration // of the program that asked
-	Memory    int64         // most that it had in memory, in bytes
-	Conns     int           // most that it was seen to have open at a time; 0: nobody looked
-	HostConns int           // most of these to one host
-}
 
 // An askedHost is what a host's answer is checked by.
 type askedHost struct {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -61,17 +60,17 @@ func askCommand(quaymaster string, j job, count bool) (*exec.Cmd, error) {
 // ask asks twice: while the connections are counted, which costs time, and to take the
 // time. What takes long is asked only once, and its connections are not counted.
 func ask(b brief, j job) (*tally, error) {
-	var counted asking
+	var counted expense
 	if j.Asker == serverQuaymaster && j.Kind != kindAskFiltered {
 		t, err := askOnce(b, j, true)
 		if err != nil {
 			return nil, err
 		}
-		counted = *t.Asking
+		counted = *t.Once
 	}
 	t, err := askOnce(b, j, false)
 	if err == nil {
-		t.Asking.Conns, t.Asking.HostConns = counted.Conns, counted.HostConns
+		t.Once.Conns, t.Once.HostConns = counted.Conns, counted.HostConns
 	}
 	return t, err
 }
@@ -86,30 +85,22 @@ func askOnce(b brief, j job, count bool) (*tally, error) {
 		return nil, err
 	}
 	defer answer.Close()
-	var said tail
-	cmd.Stdout, cmd.Stderr = answer, &said
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	defer time.AfterFunc(askPatience, func() { cmd.Process.Kill() }).Stop()
-	var most asking
+	cmd.Stdout = answer
+	var most expense
+	var meanwhile func(pid int)
 	if count {
-		most = countConnections(cmd.Process.Pid)
+		meanwhile = func(pid int) { most = countConnections(pid) }
 	}
-	err = cmd.Wait()
-	t := &tally{Elapsed: time.Since(start), Asking: &most}
+	t, err := runOnce(cmd, askPatience, meanwhile)
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == wantedStatus(j.Kind)) {
 		if _, seek := answer.Seek(0, io.SeekStart); seek == nil && j.Asker == serverQuaymaster {
 			_, wrong := checkAsked(answer, j.Kind, j.Rows) // says more than the status
 			err = errors.Join(err, wrong)
 		}
-		return nil, fmt.Errorf("%s: %w%s", strings.Join(cmd.Args, " "), err, said.quote())
+		return nil, err
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	most.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	most.Memory = int64(usage.Maxrss) << 10
+	t.Once.Conns, t.Once.HostConns = most.Conns, most.HostConns
 	if _, err := answer.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}

@@ -58,8 +58,8 @@ func amongClients(args []string) *exec.Cmd {
 // countConnections stops a child of this process again and again until that ends, and returns the most
 // connections that it had open at a time to hosts that are asked. Were it not stopped, those that it
 // closes and those that it opens while the table is read would both be counted.
-func countConnections(pid int) asking {
-	var most asking
+func countConnections(pid int) expense {
+	var most expense
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {

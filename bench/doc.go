@@ -2,8 +2,8 @@
 // mapper of ONC and with Samba as an endpoint mapper of DCE, and beside both a
 // plain Go server that gives the same answer to everybody, as the limit of what
 // Go's sockets give. What quaymaster alone does, give out ports, is measured without
-// others; asking many hosts, with nmap; a gate, with a gateway that forwards by fixed rules. It prints a Markdown table of each and, below
-// them, which of the project's targets are met.
+// others, and so is planning; asking many hosts, with nmap; a gate, with a gateway that forwards by fixed rules.
+// It prints a Markdown table of each and, below them, which of the project's targets are met.
 //
 //	go run ./bench
 //

@@ -37,7 +37,7 @@ type tally struct {
 	Idle    bool          // nothing was asked
 	Restart time.Duration // until the server answered again; 0: it was not started again
 	Memory  memory        // of the server afterwards; zero where nobody looked
-	Asking  *asking       `json:",omitempty"` // nil: this was no program that asks
+	Once    *expense      `json:",omitempty"` // nil: this was no program that is run once
 }
 
 // time takes what requests lasted.
@@ -88,17 +88,17 @@ func (t *tally) idleCPU() float64 {
 	return 100 * t.ServerCPU.Seconds() / t.Elapsed.Seconds()
 }
 
-// asking is the zero value of what does not ask.
-func (t *tally) asking() asking {
-	if t.Asking == nil {
-		return asking{}
+// once is the zero value of what is not run once.
+func (t *tally) once() expense {
+	if t.Once == nil {
+		return expense{}
 	}
-	return *t.Asking
+	return *t.Once
 }
 
-// asked is how long it took to ask, in milliseconds.
-func (t *tally) asked() float64 {
-	if t.Asking == nil {
+// ran is how long a program took that is run once, in milliseconds.
+func (t *tally) ran() float64 {
+	if t.Once == nil {
 		return 0
 	}
 	return millis(t.Elapsed)
@@ -109,8 +109,8 @@ func (t *tally) String() string {
 	switch {
 	case t.Idle:
 		return fmt.Sprintf("%9s %% of a core", threeDigits(t.idleCPU()))
-	case t.Asking != nil:
-		return fmt.Sprintf("%9s ms", threeDigits(t.asked()))
+	case t.Once != nil:
+		return fmt.Sprintf("%9s ms", threeDigits(t.ran()))
 	case t.Restart != 0:
 		return fmt.Sprintf("%9s ms", threeDigits(millis(t.Restart)))
 	}

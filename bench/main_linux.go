@@ -26,6 +26,8 @@ func main() {
 		err = runEcho(addressOf(endpoint.ONC))
 	case len(os.Args) > 1 && os.Args[1] == roleCanned:
 		err = runCanned(addressOf(endpoint.DCE))
+	case len(os.Args) > 2 && os.Args[1] == roleRules:
+		err = runRules(os.Args[2], os.Stdout)
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -242,11 +244,12 @@ func summarize(ts []*tally) summary {
 		memory:       over(func(t *tally) float64 { return mebibytes(t.Memory.Resident) }),
 		anonymous:    over(func(t *tally) float64 { return mebibytes(t.Memory.Anonymous) }),
 		journal:      over(func(t *tally) float64 { return mebibytes(t.Memory.Journal) }),
-		asked:        over((*tally).asked),
-		askCPU:       over(func(t *tally) float64 { return millis(t.asking().CPU) }),
-		askMemory:    over(func(t *tally) float64 { return mebibytes(t.asking().Memory) }),
-		conns:        over(func(t *tally) float64 { return float64(t.asking().Conns) }),
-		hostConns:    over(func(t *tally) float64 { return float64(t.asking().HostConns) }),
+		ran:          over((*tally).ran),
+		ranCPU:       over(func(t *tally) float64 { return millis(t.once().CPU) }),
+		ranUser:      over(func(t *tally) float64 { return millis(t.once().User) }),
+		ranMemory:    over(func(t *tally) float64 { return mebibytes(t.once().Memory) }),
+		conns:        over(func(t *tally) float64 { return float64(t.once().Conns) }),
+		hostConns:    over(func(t *tally) float64 { return float64(t.once().HostConns) }),
 	}
 }
 

@@ -83,6 +83,12 @@ const (
 	kindGateGetPort = "gate getport" // UDP, 64 sockets, one call outstanding on each
 	kindGateOpen    = "gate open"    // UDP, one call outstanding, each about another port
 	kindGateIdle    = "gate idle"    // rows are control channels on which nothing is said
+
+	// Of planning; rows are pairs of hosts.
+	kindPlan      = "plan"       // a domain, of which members reach domain controllers
+	kindPlanApart = "plan apart" // two hosts each, with ports of their own
+	kindPlanRules = "plan rules" // rules alone of such a plan, made in a process of the benchmark's
+	kindPlanLoad  = "plan load"  // nft -f of a domain's rules
 )
 
 // dialectOf returns the dialect in which a kind of load asks.
@@ -106,6 +112,15 @@ func ofAsking(kind string) bool {
 func ofGate(kind string) bool {
 	switch kind {
 	case kindGateBulk, kindGateConnect, kindGateGetPort, kindGateOpen, kindGateIdle:
+		return true
+	}
+	return false
+}
+
+// ofPlanning tells whether a kind of load is a program that plans, or loads what is planned, once.
+func ofPlanning(kind string) bool {
+	switch kind {
+	case kindPlan, kindPlanApart, kindPlanRules, kindPlanLoad:
 		return true
 	}
 	return false
@@ -182,6 +197,13 @@ func plan() []measurement {
 		{"gate: GETPORT, UDP, 64 clients", kindGateGetPort, 10, between},
 		{"gate: GETPORT, UDP, 1 client, a pinhole each", kindGateOpen, 0, between},
 		{"gate: 4,000 idle control channels", kindGateIdle, 4_000, ours},
+		{"plan: 1,100 hosts, 100,000 pairs, to nftables", kindPlan, 100_000, ours},
+		{"plan: 5,500 hosts, 2,500,000 pairs, to nftables", kindPlan, 2_500_000, ours},
+		{"plan: 20,000 hosts, 10,000 pairs with ports of their own, to nftables", kindPlanApart, 10_000, ours},
+		{"plan: internal/render alone, 10,000 pairs with ports of their own, to nftables", kindPlanRules, 10_000, ours},
+		{"plan: internal/render alone, 100,000 pairs with ports of their own, to nftables", kindPlanRules, 100_000, ours},
+		{"plan: nft -f of the rules of 10,000 pairs", kindPlanLoad, 10_000, ours},
+		{"plan: nft -f of the rules of 100,000 pairs", kindPlanLoad, 100_000, ours},
 	}
 }
 

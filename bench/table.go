@@ -29,10 +29,11 @@ type summary struct {
 
 	toPlain spread // rate to that of plain forwarding in the same round
 
-	// Of a program that asks, once.
-	asked     spread // milliseconds
-	askCPU    spread // of these on a processor
-	askMemory spread // at most
+	// Of a program that is run once.
+	ran       spread // milliseconds
+	ranCPU    spread // of these on a processor
+	ranUser   spread // of these not in the kernel
+	ranMemory spread // at most
 	conns     spread // connections at a time, at most
 	hostConns spread // of these to one host
 }
@@ -44,14 +45,14 @@ type result struct {
 }
 
 // writeTables writes the results as a table for each dialect that has any, and one
-// for ports that are given out.
+// for each of the other things that are measured.
 func writeTables(w io.Writer, results []result) {
 	some := func(of func(kind string) bool) []result {
 		return slices.DeleteFunc(slices.Clone(results), func(r result) bool { return !of(r.kind) })
 	}
 	for _, d := range []endpoint.Dialect{endpoint.ONC, endpoint.DCE} {
 		if rs := some(func(kind string) bool {
-			return !ofGrants(kind) && !ofAsking(kind) && !ofGate(kind) && dialectOf(kind) == d
+			return !ofGrants(kind) && !ofAsking(kind) && !ofGate(kind) && !ofPlanning(kind) && dialectOf(kind) == d
 		}); len(rs) > 0 {
 			writeTable(w, serversOf(d), rs)
 			fmt.Fprintln(w)
@@ -59,7 +60,7 @@ func writeTables(w io.Writer, results []result) {
 	}
 	if rs := some(ofGrants); len(rs) > 0 {
 		fmt.Fprint(w, "Ports that are given out; quaymaster alone, since no other program gives out ports for RPC:\n\n")
-		writeOwnTable(w, rs)
+		writeOwnTable(w, slices.Concat(pairFigures, figures[1:]), rs)
 		fmt.Fprintln(w)
 	}
 	if rs := some(ofGate); len(rs) > 0 {
@@ -70,6 +71,11 @@ func writeTables(w io.Writer, results []result) {
 	if rs := some(ofAsking); len(rs) > 0 {
 		fmt.Fprint(w, "Asking hosts over a veth, with nmap beside it where nmap can do the same:\n\n")
 		writeAskTable(w, rs)
+		fmt.Fprintln(w)
+	}
+	if rs := some(ofPlanning); len(rs) > 0 {
+		fmt.Fprint(w, "Planning and writing rules, whole processes; quaymaster alone:\n\n")
+		writeOwnTable(w, planFigures, rs)
 		fmt.Fprintln(w)
 	}
 }
@@ -113,11 +119,11 @@ func writeTable(w io.Writer, servers []string, results []result) {
 }
 
 // writeOwnTable writes results that quaymaster alone has.
-func writeOwnTable(w io.Writer, results []result) {
+func writeOwnTable(w io.Writer, figures []figure, results []result) {
 	rows := [][]string{{"measurement", "figure", titles[serverQuaymaster]}, {"---", "---", "--:"}}
 	for _, r := range results {
 		name := r.name
-		for _, f := range slices.Concat(pairFigures, figures[1:]) {
+		for _, f := range figures {
 			if s := f.of(r.summaries[serverQuaymaster]); s.measured() {
 				rows = append(rows, []string{name, f.name, f.cell(s)})
 				name = ""
@@ -216,11 +222,18 @@ var figures = []figure{
 
 // askFigures are of programs that ask, once.
 var askFigures = []figure{
-	{"time, ms", func(s summary) spread { return s.asked }, threeDigits},
-	{"processor time, ms", func(s summary) spread { return s.askCPU }, threeDigits},
-	{"memory at most, MiB", func(s summary) spread { return s.askMemory }, threeDigits},
+	{"time, ms", func(s summary) spread { return s.ran }, threeDigits},
+	{"processor time, ms", func(s summary) spread { return s.ranCPU }, threeDigits},
+	{"memory at most, MiB", func(s summary) spread { return s.ranMemory }, threeDigits},
 	{"connections at a time, at most", func(s summary) spread { return s.conns }, whole},
 	{"of these to one host", func(s summary) spread { return s.hostConns }, whole},
+}
+
+// planFigures are of programs that plan, or load what is planned.
+var planFigures = []figure{
+	{"time, ms", func(s summary) spread { return s.ran }, threeDigits},
+	{"user CPU, ms", func(s summary) spread { return s.ranUser }, threeDigits},
+	{"memory at most, MiB", func(s summary) spread { return s.ranMemory }, threeDigits},
 }
 
 // cell prints the median, and the extremes where they print differently.

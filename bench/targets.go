@@ -113,22 +113,22 @@ var targets = []target{
 		figure: flatness(kindGrants, 10, 100_000)},
 	{text: "ask --hosts, 1,000 hosts: at least 20 × as fast as nmap -sV --script rpcinfo", limit: 20, decimals: 0, unit: "×",
 		figure: func(m measured) (float64, bool) {
-			return ratio(m.summary(serverNmapVersions, kindAskHosts, 1_000).asked.median, m.summary(serverQuaymaster, kindAskHosts, 1_000).asked.median)
+			return ratio(m.summary(serverNmapVersions, kindAskHosts, 1_000).ran.median, m.summary(serverQuaymaster, kindAskHosts, 1_000).ran.median)
 		}},
 	{text: "ask --hosts, 1,000 hosts: memory at most 64 MiB", limit: 64, atMost: true, decimals: 1, unit: " MiB",
-		figure: highest(kindAskHosts, 1_000, func(s summary) spread { return s.askMemory })},
+		figure: highest(kindAskHosts, 1_000, func(s summary) spread { return s.ranMemory })},
 	{text: "ask --hosts, 1,000 hosts: at most 256 connections at a time", limit: 256, atMost: true,
 		figure: highest(kindAskHosts, 1_000, func(s summary) spread { return s.conns })},
 	{text: "ask --try, 200 endpoints: at most 4 connections at a time to the host", limit: 4, atMost: true,
 		figure: highest(kindAskTry, 200, func(s summary) spread { return s.hostConns })},
 	{text: "ask --try, 200 endpoints: at most 500 ms", limit: 500, atMost: true, decimals: 1, unit: " ms",
 		figure: func(m measured) (float64, bool) {
-			v := m.summary(serverQuaymaster, kindAskTry, 200).asked
+			v := m.summary(serverQuaymaster, kindAskTry, 200).ran
 			return v.median, v.measured()
 		}},
 	{text: "ask, 300 ports that drop everything: at most 1.3 × the time-out", limit: 1.3, atMost: true, decimals: 2, unit: "×",
 		figure: func(m measured) (float64, bool) {
-			v := m.summary(serverQuaymaster, kindAskFiltered, 300).asked
+			v := m.summary(serverQuaymaster, kindAskFiltered, 300).ran
 			return v.median / millis(probe.DefaultTimeout), v.measured()
 		}},
 	{text: "gate, bulk data: in the best round at least plain forwarding's rate", limit: 1, decimals: 2, unit: "×",
@@ -146,6 +146,30 @@ var targets = []target{
 		}},
 	{text: "gate, 4,000 idle control channels: memory below 80 MiB", limit: 80, atMost: true, decimals: 1, unit: " MiB",
 		figure: highest(kindGateIdle, 4_000, func(s summary) spread { return s.memory })},
+	{text: "plan, 1,100 hosts, 100,000 pairs, to nftables: at most 2 s", limit: 2, atMost: true, decimals: 2, unit: " s",
+		figure: seconds(kindPlan, 100_000, func(s summary) spread { return s.ran })},
+	{text: "plan, 1,100 hosts, 100,000 pairs, to nftables: memory at most 300 MiB", limit: 300, atMost: true, decimals: 1, unit: " MiB",
+		figure: highest(kindPlan, 100_000, func(s summary) spread { return s.ranMemory })},
+	{text: "plan, from 1,100 to 5,500 hosts: at most 5 × the time", limit: 5, atMost: true, decimals: 2, unit: "×",
+		figure: func(m measured) (float64, bool) {
+			return ratio(m.summary(serverQuaymaster, kindPlan, 2_500_000).ran.median, m.summary(serverQuaymaster, kindPlan, 100_000).ran.median)
+		}},
+	{text: "plan, internal/render alone, 10,000 pairs with ports of their own: at most 0.3 s user CPU", limit: 0.3, atMost: true, decimals: 2, unit: " s",
+		figure: seconds(kindPlanRules, 10_000, func(s summary) spread { return s.ranUser })},
+	{text: "plan, internal/render alone, 100,000 pairs with ports of their own: at most 3 s user CPU", limit: 3, atMost: true, decimals: 2, unit: " s",
+		figure: seconds(kindPlanRules, 100_000, func(s summary) spread { return s.ranUser })},
+	{text: "plan, nft -f of 10,000 pairs: at most 0.3 s", limit: 0.3, atMost: true, decimals: 3, unit: " s",
+		figure: seconds(kindPlanLoad, 10_000, func(s summary) spread { return s.ran })},
+	{text: "plan, nft -f of 100,000 pairs: at most 0.3 s", limit: 0.3, atMost: true, decimals: 3, unit: " s",
+		figure: seconds(kindPlanLoad, 100_000, func(s summary) spread { return s.ran })},
+}
+
+// seconds returns the median of a figure of quaymaster's that is in milliseconds.
+func seconds(kind string, rows int, of func(summary) spread) func(measured) (float64, bool) {
+	return func(m measured) (float64, bool) {
+		v := of(m.summary(serverQuaymaster, kind, rows))
+		return v.median / 1000, v.measured()
+	}
 }
 
 // toPlain returns the rate of a gate to that of plain forwarding.
