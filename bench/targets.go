@@ -150,9 +150,9 @@ var targets = []target{
 		figure: seconds(kindPlan, 100_000, func(s summary) spread { return s.ran })},
 	{text: "plan, 1,100 hosts, 100,000 pairs, to nftables: memory at most 300 MiB", limit: 300, atMost: true, decimals: 1, unit: " MiB",
 		figure: highest(kindPlan, 100_000, func(s summary) spread { return s.ranMemory })},
-	{text: "plan, from 1,100 to 5,500 hosts: at most 5 × the time", limit: 5, atMost: true, decimals: 2, unit: "×",
+	{text: "plan, from 1,100 to 5,500 hosts: at most 5 × the user CPU", limit: 5, atMost: true, decimals: 2, unit: "×",
 		figure: func(m measured) (float64, bool) {
-			return ratio(m.summary(serverQuaymaster, kindPlan, 2_500_000).ran.median, m.summary(serverQuaymaster, kindPlan, 100_000).ran.median)
+			return ratio(m.summary(serverQuaymaster, kindPlan, 2_500_000).ranUser.median, m.summary(serverQuaymaster, kindPlan, 100_000).ranUser.median)
 		}},
 	{text: "plan, internal/render alone, 10,000 pairs with ports of their own: at most 0.3 s user CPU", limit: 0.3, atMost: true, decimals: 2, unit: " s",
 		figure: seconds(kindPlanRules, 10_000, func(s summary) spread { return s.ranUser })},
