@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/internal/follow"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -90,6 +91,158 @@ func TestHalfClosed(t *testing.T) {
 		t.Errorf("the server got %q", got)
 	}
 	nstest.WaitFor(t, "the session to end", patience, func() bool { return len(g.Sessions()) == 0 })
+}
+
+// Who speaks first is heard while the server is still called, and loses nothing by that.
+func TestSpeaksFirst(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	framed := func(b []byte) []byte { return append(oncrpc.AppendRecordMark(nil, len(b), true), b...) }
+	call := func(xid uint32, p rpcbind.Proc) []byte {
+		c := oncrpc.Call{XID: xid, Program: rpcbind.Program, Version: rpcbind.Version2, Procedure: uint32(p)}
+		return framed(rpcbind.Mapping{Program: 1000, Version: 1, Protocol: 6, Port: 4000}.Append(c.Append(nil)))
+	}
+	answer := framed(append(oncrpc.AppendAccepted(nil, 2, oncrpc.Success), 0, 0, 4000>>8, 4000&0xff))
+	serveWith(t, 111, func(conn *net.TCPConn) {
+		if all, err := io.ReadAll(conn); err == nil && bytes.Equal(all, call(2, rpcbind.ProcGetPort)) {
+			conn.Write(answer)
+		}
+	})
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		io.Copy(io.Discard, conn)
+		fmt.Fprint(conn, "220 ahoy\r\n")
+	})
+	command(t, "ip", "netns", "exec", "s0", nstest.Path(t, "nft"), "add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in tcp dport { 21, 111 } drop")
+	g := quickGate(t, "", usualTimes)
+
+	silent, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.(*net.TCPConn).CloseWrite()
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:111")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Write(call(1, rpcbind.ProcSet))
+	refusal := framed(oncrpc.AppendAuthError(nil, 1, oncrpc.AuthTooWeak))
+	got := make([]byte, len(refusal))
+	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, refusal) {
+		t.Fatalf("SET is answered %x, %v, want %x", got, err, refusal)
+	}
+	conn.Write(call(2, rpcbind.ProcGetPort))
+	conn.(*net.TCPConn).CloseWrite()
+	nstest.WaitFor(t, "both to be heard", patience, func() bool {
+		heard := 0
+		streams(g, func(s *stream) {
+			if s.connecting && (s.ends[follow.Client].eof || len(s.ends[follow.Server].out) > 0) {
+				heard++
+			}
+		})
+		return heard == 2
+	})
+	command(t, "ip", "netns", "exec", "s0", nstest.Path(t, "nft"), "flush ruleset")
+	if all, err := io.ReadAll(conn); err != nil || !bytes.Equal(all, answer) {
+		t.Errorf("GETPORT is answered %x, %v, want %x", all, err, answer)
+	}
+	if all, err := io.ReadAll(silent); err != nil || string(all) != "220 ahoy\r\n" {
+		t.Errorf("who ended before the server was there read %q, %v", all, err)
+	}
+	nstest.WaitFor(t, "the sessions to end", patience, func() bool { return len(g.Sessions()) == 0 })
+}
+
+// streams calls do with all sessions over TCP.
+func streams(g *Gate, do func(*stream)) {
+	g.ask(func(l *loop) {
+		for _, s := range l.open {
+			if on, ok := s.carrier.(*stream); ok {
+				do(on)
+			}
+		}
+	})
+}
+
+// Where nothing is open a session ends with either side, whatever the other does.
+func TestQuietEnd(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	greet := make(chan bool, 1) // whether the server says no more after that
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		if <-greet {
+			conn.CloseWrite()
+		}
+		<-t.Context().Done()
+	})
+	g := quickGate(t, "", usualTimes)
+	w := g.Watch()
+	defer w.Close()
+	for _, side := range []follow.Side{follow.Client, follow.Server} {
+		conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&control{t, conn, bufio.NewReader(conn)}).read(); got != "220 ahoy" {
+			t.Fatalf("greeted with %q", got)
+		}
+		if side == follow.Client {
+			conn.(*net.TCPConn).CloseWrite()
+		}
+		greet <- side == follow.Server
+		e := waitForEvent(t, w, "an end", func(e Event) bool { return e.Kind == Ended })
+		if want := fmt.Sprintf("the %s ended it", side); e.Why != want {
+			t.Errorf("it ended because %s, want %s", e.Why, want)
+		}
+	}
+}
+
+// Who says no more still gets what it has not taken yet.
+func TestEndsBeforeItTook(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	reply := "213 " + strings.Repeat("x", 1400) + "\r\n" // in one segment
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			io.WriteString(conn, reply)
+		}
+	})
+	g := quickGate(t, "", usualTimes)
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &control{t, conn, bufio.NewReader(conn)}
+	c.read()
+	asked := 0
+	for untaken := 0; untaken == 0; asked++ {
+		before := time.Time{}
+		streams(g, func(s *stream) { before = s.ends[follow.Server].moved })
+		fmt.Fprint(conn, "STAT\r\n")
+		nstest.WaitFor(t, "the reply", patience, func() bool {
+			answered := false
+			streams(g, func(s *stream) {
+				answered = s.ends[follow.Server].moved.After(before) && s.follower.Quiet()
+				untaken = len(s.ends[follow.Client].out)
+			})
+			return answered
+		})
+	}
+	conn.(*net.TCPConn).CloseWrite()
+	nstest.WaitFor(t, "the end to be heard", patience, func() bool {
+		heard := len(g.Sessions()) == 0
+		streams(g, func(s *stream) { heard = s.ends[follow.Client].eof })
+		return heard
+	})
+	if all, err := io.ReadAll(c.in); err != nil || len(all) != asked*len(reply) {
+		t.Errorf("read %d bytes, %v, of %d", len(all), err, asked*len(reply))
+	}
 }
 
 // What is encrypted is passed on both ways as it is.
