@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quaymaster/quaymaster/internal/follow"
 	"github.com/quaymaster/quaymaster/internal/nstest"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
@@ -378,6 +380,31 @@ func TestTimes(t *testing.T) {
 		if _, err := conn.Read(make([]byte, 1)); err == nil || err == io.EOF {
 			t.Errorf("a server that refuses: %v", err)
 		}
+	}
+}
+
+// The kernel looks after both connections of a session that lasts.
+func TestKeepAlive(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	greet(t)
+	g := quickGate(t, "", usualTimes)
+	if !idle(t, "10.1.0.2") {
+		t.Fatal("no session")
+	}
+	for _, side := range []follow.Side{follow.Client, follow.Server} {
+		nstest.WaitFor(t, fmt.Sprintf("the options of the %s's connection", side), patience, func() bool {
+			kept := false
+			streams(g, func(s *stream) {
+				kept = !slices.ContainsFunc(keepOptions, func(o option) bool {
+					value, err := unix.GetsockoptInt(s.ends[side].fd, o.level, o.name)
+					return err != nil || value != o.value
+				})
+			})
+			return kept
+		})
 	}
 }
 
