@@ -316,6 +316,12 @@ func TestEPMAttacks(t *testing.T) {
 			nil, []string{"procedure"}, []string{denied}, nil},
 		{"its end by another word", all, plain.open(plain.request(2, epm.OpMgmtDelete, epm.MgmtDelete{}.Append(nil, plain.label))),
 			nil, []string{"procedure"}, []string{denied}, nil},
+		{"registration in a context of another version of the mapper", all, plain.open(plain.alter(2, context(5, dcerpc.Syntax{UUID: epm.Interface.UUID, Major: 4})), plain.alterAck(2, dcerpc.NDR), plain.requestIn(5, 3, uint16(epm.OpInsert), nil)),
+			nil, []string{"procedure"}, []string{"alter_context_resp", denied}, []string{"alter_context"}},
+		{"registration, and then a lookup with its call ID", samrOnly, plain.open(plain.request(2, epm.OpInsert, nil), plain.ask(2, samr), plain.tell(2, samrTold)),
+			[]string{samrPromise}, []string{"procedure"}, []string{denied, "response (1 towers, ok)"}, []string{"request"}},
+		{"interface that is not allowed, and then one that is, with its call ID", samrOnly, plain.open(plain.ask(2, winreg), plain.ask(2, samr), plain.tell(2, samrTold)),
+			[]string{samrPromise}, []string{"interface"}, []string{notRegistered, "response (1 towers, ok)"}, []string{"request"}},
 		{"an operation that there is none of", all, plain.open(plain.request(2, 7, nil)),
 			nil, []string{"procedure"}, []string{"fault (nca_s_op_rng_error)"}, nil},
 		{"DCOM's activation, unread, with an answer that looks like the mapper's", samrOnly, plain.open(plain.requestIn(1, 2, 3, plain.ask(2, samr).data[24:]), plain.tell(2, samrTold)),
@@ -331,10 +337,16 @@ func TestEPMAttacks(t *testing.T) {
 			nil, []string{"unreadable"}, []string{"response (1 towers, ok)"}, []string{"request"}},
 		{"open question and encrypted answer", samrOnly, plain.open(plain.ask(2, samr), seal.tell(2, samrTold)),
 			nil, []string{"unreadable"}, []string{"response (1 towers, ok)"}, []string{"request"}},
+		{"open question and signed answer of a forged address", samrOnly, plain.open(plain.ask(2, samr), sign.tell(2, at(samr, epm.TCP, foreign, 49664))),
+			nil, []string{"address"}, []string{"response (1 towers, ok)"}, []string{"request"}},
+		{"a page of which nothing may be told, and an encrypted one", samrOnly, plain.open(plain.list(2), plain.listed(2, handle, at(winreg, epm.TCP, ownAddr, 22)), seal.listed(2, ndr.Handle{}, samrTold)),
+			nil, []string{"interface", "unreadable"}, []string{"response (1 entries, ok)"}, []string{"request", "request"}},
 		{"open question and encrypted answer, by the policy", strict, plain.open(plain.ask(2, samr), seal.tell(2, samrTold)),
 			nil, []string{"unreadable, end"}, nil, []string{"request"}},
 
 		{"call ID of a call that has no answer", samrOnly, plain.open(plain.ask(2, samr), plain.ask(2, winreg)),
+			nil, []string{"state, end"}, nil, []string{"request"}},
+		{"call ID of a call that has no answer, without flags", samrOnly, plain.open(plain.ask(2, samr), of(plain.ask(2, samr), 0)),
 			nil, []string{"state, end"}, nil, []string{"request"}},
 		{"context that was not accepted", samrOnly, plain.open(plain.requestIn(2, 2, 3, nil)),
 			nil, []string{"state, end"}, nil, nil},
@@ -462,6 +474,8 @@ func TestEPMAttacks(t *testing.T) {
 			nil, []string{"state", "state"}, nil, nil},
 		{"a bind_ack to an alter_context", samrOnly, plain.open(plain.alter(2, context(5, epm.Interface)), plain.ack(2, dcerpc.NDR)),
 			nil, []string{"state"}, nil, []string{"alter_context"}},
+		{"fewer results than contexts", samrOnly, plain.open(plain.alter(2, context(5, epm.Interface), context(6, dcom)), plain.alterAck(2, dcerpc.NDR)),
+			nil, []string{"syntax, end"}, nil, []string{"alter_context"}},
 		{"more results than contexts", samrOnly, plain.open(plain.alter(2, context(5, epm.Interface)), plain.alterAck(2, dcerpc.NDR, dcerpc.NDR)),
 			nil, []string{"syntax, end"}, nil, []string{"alter_context"}},
 		{"a transfer syntax that was not proposed", samrOnly, plain.open(plain.alter(2, context(5, epm.Interface)), plain.alterAck(2, dcerpc.NDR64)),
@@ -495,6 +509,31 @@ func TestEPMAttacks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a call held is given back with it: a connection may have any number of calls, one after the other, however they end.
+func TestEPMManyCalls(t *testing.T) {
+	const bulk = 60000
+	for _, tt := range []struct {
+		name string
+		call []said
+	}{
+		{"answered", []said{plain.ask(2, samr), plain.tell(2, samrTold)}},
+		{"given up while asked", []said{of(plain.ask(2, samr), dcerpc.FirstFrag), bare(Client, dcerpc.PTypeOrphaned, 2)}},
+		{"given up while answered", []said{plain.ask(2, samr), of(plain.response(2, make([]byte, bulk)), dcerpc.FirstFrag), bare(Client, dcerpc.PTypeOrphaned, 2)}},
+		{"failed while answered", []said{plain.ask(2, samr), of(plain.response(2, make([]byte, bulk)), dcerpc.FirstFrag), plain.fault(2)}},
+	} {
+		f := NewEPM(samrOnly)
+		if _, err := followAll(f, plain.open()); err != nil {
+			t.Fatal(err)
+		}
+		n := 2 * maxDCERequests / len(tt.call[0].data)
+		for i := range n {
+			if steps, err := followAll(f, tt.call); err != nil || rules(steps, nil) != nil {
+				t.Fatalf("%s: call %d of %d: %s", tt.name, i, n, text(steps, err))
+			}
+		}
 	}
 }
 

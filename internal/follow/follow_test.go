@@ -181,3 +181,64 @@ func only(allowed ...endpoint.Interface) func(endpoint.Interface) bool {
 		return false
 	}
 }
+
+// A channel is quiet when all that was asked is answered and nothing waits.
+func TestQuiet(t *testing.T) {
+	line := func(by Side, s string) said { return said{by, []byte(s)} }
+	ftpIn := func(more ...said) []said {
+		return append([]said{line(Server, "220 x\r\n"), line(Client, "USER a\r\n"), line(Server, "230 x\r\n")}, more...)
+	}
+	for _, tt := range []struct {
+		name     string
+		follower Follower
+		talk     []said
+		want     bool
+	}{
+		{"ftp: no greeting yet", NewFTP(Policy{Ends: ftpEnds4}), nil, false},
+		{"ftp: greeted", NewFTP(Policy{Ends: ftpEnds4}), []said{line(Server, "220 x\r\n")}, true},
+		{"ftp: a command without a reply", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "NOOP\r\n")), false},
+		{"ftp: all answered", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "NOOP\r\n"), line(Server, "200 x\r\n")), true},
+		{"ftp: answered by the gateway", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "LPSV\r\n")), true},
+		{"ftp: data flows", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "RETR x\r\n"), line(Server, "150 x\r\n")), false},
+		{"ftp: commands wait for the rest of what the server says", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "NOOP\r\nPWD\r\n"), line(Server, "200 x\r\n4")), false},
+		{"ftp: a command that was read waits for it", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "RETR x\r\nPWD\r\n"), line(Server, "226 x\r\n4")), false},
+		{"ftp: encrypted", NewFTP(Policy{Ends: ftpEnds4}), ftpIn(line(Client, "AUTH TLS\r\n"), line(Server, "234 x\r\n")), false},
+		{"epm: a bind without an answer", NewEPM(samrOnly), plain.open()[:1], false},
+		{"epm: bound", NewEPM(samrOnly), plain.open(), true},
+		{"epm: a request without an answer", NewEPM(samrOnly), plain.open(plain.ask(2, samr)), false},
+		{"epm: all answered", NewEPM(samrOnly), plain.open(plain.ask(2, samr), plain.tell(2, samrTold)), true},
+		{"portmapper: a call without an answer", NewPortmapper(Policy{Ends: oncEnds}, false), []said{{Client, getPort(7, nfs, 17)}}, false},
+		{"portmapper: all answered", NewPortmapper(Policy{Ends: oncEnds}, false), []said{{Client, getPort(7, nfs, 17)}, {Server, portReply(7, 2049)}}, true},
+		{"tftp: a request without an answer", NewTFTP(tftpPolicy), []said{line(Client, tftpRead)}, false},
+		{"tftp: all answered", NewTFTP(tftpPolicy), []said{line(Client, tftpRead), line(Server, tftpNotFound)}, true},
+	} {
+		if _, err := followAll(tt.follower, tt.talk); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if got := tt.follower.Quiet(); got != tt.want {
+			t.Errorf("%s: quiet is %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// What a client of FTP sent and the server was not sent is known to wait, until the server has it.
+func TestFTPWaiting(t *testing.T) {
+	k := ftpLoggedIn(t, Policy{Ends: ftpEnds4})
+	waits := func(want bool, when string) {
+		t.Helper()
+		if got := k.f.(*ftpFollower).Waiting(); got != want {
+			t.Errorf("%s something waits: %v, want %v", when, got, want)
+		}
+	}
+	waits(false, "after the login")
+	k.c("NOOP")
+	waits(false, "after a command that was sent on")
+	k.c("RETR x")
+	waits(true, "while the server owes a reply")
+	k.s("200 x")
+	waits(false, "after the reply")
+	k.c("PWD")
+	waits(true, "while data flows, with a command that was read,")
+	k.s("226 x")
+	waits(false, "after the transfer")
+}

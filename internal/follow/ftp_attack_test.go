@@ -32,6 +32,10 @@ func TestFTPLowPorts(t *testing.T) {
 	no = "425 Can't open data connection.\r\n"
 	k.want(no+no+"229 Entering Extended Passive Mode (|||1024|)\r\n", "PASV\r\nEPSV\r\nEPSV\r\n", "client 1024")
 	k.wantRules("port", "port", "")
+
+	k = ftpLoggedIn(t, Policy{Ends: ftpEnds4}).c("PASV").s("227 x").c("EPSV").s("229 x")
+	k.want(no+no, "PASV\r\nEPSV\r\n")
+	k.wantRules("syntax", "syntax", "")
 }
 
 // A client is not sent to a third host, whatever the server says (CVE-2007-1562, CVE-2021-4189).
@@ -120,6 +124,7 @@ func TestFTPUnasked(t *testing.T) {
 		{"to EPSV ALL", func(k *ftpTalk) { k.c("EPSV ALL").s("229 x (|||1025|)") }, 0},
 		{"that of LPSV, to STAT", func(k *ftpTalk) { k.c("STAT").s("228 x (4,4,192,0,2,1,2,4,1)") }, 0},
 		{"another success, to PASV", func(k *ftpTalk) { k.c("PASV").s("200 x") }, 0},
+		{"protected, to PASV", func(k *ftpTalk) { k.c("PASV").s("631 x (192,0,2,1,4,1)") }, 0},
 		{"preliminary, to PASV", func(k *ftpTalk) { k.c("PASV").s("150 x", port) }, 0},
 		{"twice", func(k *ftpTalk) { k.c("PASV").s(port, port) }, 1},
 		{"twice, in pieces", func(k *ftpTalk) { k.c("PASV").s(port).s(port) }, 1},
@@ -163,9 +168,14 @@ func TestFTPSlipstream(t *testing.T) {
 		}
 	}
 	// Nor in the middle of a session that a browser keeps open.
-	k := ftpLoggedIn(t, Policy{Ends: ftpEnds4}).c("NOOP").s("200 x").c("POST / HTTP/1.1", "PASV")
-	k.want("200 x\r\n421 The gateway ends this session: what was sent is not FTP.\r\n", "NOOP\r\n")
-	k.wantRules("verb")
+	for _, verb := range []string{
+		"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PROPFIND", "INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "PRACK", "UPDATE",
+		"INFO", "REFER", "NOTIFY", "MESSAGE", "PUBLISH", "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "RECORD", "TEARDOWN", "HELO", "EHLO",
+	} {
+		k := ftpLoggedIn(t, Policy{Ends: ftpEnds4}).c("NOOP").s("200 x").c(verb+" / HTTP/1.1", "PASV")
+		k.want("200 x\r\n421 The gateway ends this session: what was sent is not FTP.\r\n", "NOOP\r\n")
+		k.wantRules("verb")
+	}
 }
 
 // Nothing of a client is passed on or answered before the server greets it.
@@ -305,6 +315,10 @@ func TestFTPClosing(t *testing.T) {
 	k := ftpLoggedIn(t, Policy{Ends: ftpEnds4}).s("421-x", "421 Timeout.").c("PASV").s("421 x").s("421 x")
 	k.want("421-x\r\n421 Timeout.\r\n421 x\r\n421 x\r\n", "PASV\r\n")
 	k.wantRules("")
+	// The last line answers, not the first.
+	k = ftpLoggedIn(t, Policy{Ends: ftpEnds4}).c("NOOP", "PASV").s("421-x", "227 x (192,0,2,1,4,1)")
+	k.want("421-x\r\n 227 x (192,0,2,1,4,1)\r\n", "NOOP\r\n")
+	k.s("421 x").want("421-x\r\n 227 x (192,0,2,1,4,1)\r\n421 x\r\n", "NOOP\r\nPASV\r\n")
 	// The gateway says so too, but where it would be text of a reply.
 	k = ftpLoggedIn(t, Policy{Ends: ftpEnds4}).c("STAT").s("211-x", "a\nb")
 	k.want("211-x\r\n", "STAT\r\n")
@@ -382,6 +396,11 @@ func TestFTPRefuseUnreadable(t *testing.T) {
 	k = newFTPTalk(t, p).feed(Client, []byte("\x16\x03\x01"))
 	k.want("421 The gateway ends this session: it does not let encrypted sessions pass.\r\n", "")
 	k.wantRules("unreadable")
+	// Nor does it because the server agrees to what it was not asked for.
+	for _, agreed := range []string{"234 x", "334 x"} {
+		k = newFTPTalk(t, p).s("220 x").c("NOOP").s(agreed).c("AUTH TLS")
+		k.want("220 x\r\n"+agreed+"\r\n534 Encrypted sessions do not pass this gateway.\r\n", "NOOP\r\n")
+	}
 }
 
 // After EPSV ALL there is EPSV only (RFC 2428, section 4).
@@ -434,7 +453,8 @@ func TestFTPBrokenPromises(t *testing.T) {
 		k.broken = false
 		k.heard[Client].Reset()
 		k.heard[Server].Reset()
-		k.c("LIST", "RETR x").want("425 Use PASV or PORT first.\r\n425 Use PASV or PORT first.\r\n", "")
+		transfers := []string{"LIST", "MLSD", "NLST", "RETR x", "APPE x", "STOR x", "STOU"}
+		k.c(transfers...).want(strings.Repeat("425 Use PASV or PORT first.\r\n", len(transfers)), "")
 		k.c("EPSV").s("229 x (|||1025|)").c("LIST")
 		if got := k.heard[Server].String(); got != "EPSV\r\nLIST\r\n" {
 			t.Errorf("after %s came to nothing, the server was sent %q", refused[0], got)
@@ -456,6 +476,7 @@ func TestFTPForget(t *testing.T) {
 		{"NOOP", "200 x", 6},
 		{"REIN", "502 x", 6},
 		{"REIN", "220 x", 7},
+		{"REIN", "120 x\r\n220 y", 8},
 	} {
 		if k.c(tt.command).s(tt.answer); k.forgot != tt.forgot {
 			t.Errorf("after %s, %s: forgotten %d times, want %d", tt.command, tt.answer, k.forgot, tt.forgot)

@@ -189,6 +189,9 @@ func TestPortmapperAttacks(t *testing.T) {
 	entry := func(netid rpcbind.NetID, address string) []byte {
 		return rpcbind.EntryFor(netid, address).Append(rpcbind.AppendNext(nil))
 	}
+	row := func(protocol, port uint32) []byte {
+		return rpcbind.Mapping{Program: nfs.Program, Version: nfs.Version, Protocol: protocol, Port: port}.Append(rpcbind.AppendNext(nil))
+	}
 	for _, tt := range []struct {
 		name     string
 		policy   Policy
@@ -249,6 +252,9 @@ func TestPortmapperAttacks(t *testing.T) {
 			nil, nil, oncReply(7, nil)},
 		{"a call of a version that there is none of", allowNFS, []said{{Client, oncCallOf(7, 5, rpcbind.ProcGetAddr, nil)}},
 			nil, []string{"procedure"}, oncrpc.AppendProgMismatch(nil, 7, 2, 4)},
+		{"a dump with rows that name no port of TCP or UDP", allowNFS, []said{{Client, oncCallOf(7, 2, rpcbind.ProcDump, nil)}, {Server, oncReply(7, rpcbind.AppendEnd(slices.Concat(
+			row(17, 0), row(17, 65536+22), row(132, 2049), row(17+256, 2049), row(17, 2049))))}},
+			[]string{nfsPromise}, []string{"syntax"}, oncReply(7, rpcbind.AppendEnd(row(17, 2049)))},
 		{"a dump that does not end", allowNFS, []said{{Client, oncCallOf(7, 2, rpcbind.ProcDump, nil)}, {Server, oncReply(7, rpcbind.AppendNext(nil))}},
 			nil, []string{"syntax"}, oncrpc.AppendAccepted(nil, 7, oncrpc.SystemErr)},
 		{"a dump of version 3 that does not end", allowNFS, []said{{Client, oncCallOf(7, 3, rpcbind.ProcDump, nil)}, {Server, oncReply(7, rpcbind.AppendNext(nil))}},
@@ -362,6 +368,40 @@ func TestPortmapperDump(t *testing.T) {
 	}
 }
 
+// The addresses of a channel may be written as a socket of both families has them, or with the link that they are on.
+func TestPortmapperEnds(t *testing.T) {
+	for _, tt := range []struct{ client, server, netid, told string }{
+		{"[::ffff:192.0.2.20]:700", "[::ffff:10.0.0.5]:111", "udp", "10.0.0.5.8.1"},
+		{"[fe80::2%eth0]:700", "[fe80::1%eth0]:111", "udp6", "fe80::1.8.1"},
+	} {
+		steps, err := followAll(NewPortmapper(Policy{Ends: ends(tt.client, tt.server)}, false), []said{{Client, getAddr(7, nfs, tt.netid)}, {Server, addrReply(7, tt.told)}})
+		if got := promised(steps); err != nil || !slices.Equal(got, []string{nfsPromise}) || !bytes.Equal(sent(steps, Client), addrReply(7, tt.told)) {
+			t.Errorf("%s, told by %s: %s", tt.told, tt.server, text(steps, err))
+		}
+	}
+}
+
+// What follows the results of a call is not passed on.
+func TestPortmapperTrailing(t *testing.T) {
+	own := rpcbind.TAddr(rpcbind.UDP, "10.0.0.5.8.1").Append(nil)
+	address := xdr.AppendString(nil, "10.0.0.5.8.1")
+	for _, tt := range []struct {
+		procedure     rpcbind.Proc
+		args, results []byte
+	}{
+		{rpcbind.ProcGetTime, nil, xdr.AppendUint32(nil, 1<<30)},
+		{rpcbind.ProcTAddr2UAddr, own, address},
+		{rpcbind.ProcUAddr2TAddr, address, own},
+		{rpcbind.ProcGetStat, nil, new(rpcbind.Stats).Append(nil)},
+	} {
+		more := append(bytes.Clone(tt.results), portReply(7, 22)...)
+		steps, err := followAll(NewPortmapper(Policy{Ends: oncEnds}, false), []said{{Client, oncCallOf(7, 4, tt.procedure, tt.args)}, {Server, oncReply(7, more)}})
+		if got := sent(steps, Client); err != nil || !bytes.Equal(got, oncReply(7, tt.results)) || len(promised(steps)) > 0 {
+			t.Errorf("%s: the client is sent %x, want %x", tt.procedure.Name(4), got, oncReply(7, tt.results))
+		}
+	}
+}
+
 // A dump opens no more ports than the limit; what is over it is not told either.
 func TestPortmapperDumpLimit(t *testing.T) {
 	var all []byte
@@ -387,6 +427,7 @@ func TestPortmapperEndless(t *testing.T) {
 		{"a record of 2 GB", Client, []byte("\xff\xff\xff\xff"), "limit, end"},
 		{"HTTP", Client, []byte("POST / HTTP/1.1\r\n"), "limit, end"},
 		{"an answer of 2 GB", Server, []byte("\xff\xff\xff\xff"), "limit, end"},
+		{"an answer whose fragments have no last", Server, bytes.Repeat(append(oncrpc.AppendRecordMark(nil, 1<<16, false), make([]byte, 1<<16)...), maxONCAnswer>>16+1), "limit, end"},
 		{"fragments that have no last", Client, bytes.Repeat([]byte("\x00\x00\x00\x04aaaa"), 3000), "limit, end"},
 		{"empty fragments that have no last", Client, bytes.Repeat([]byte("\x00\x00\x00\x00"), 10000), "limit, end"},
 		{"an empty record", Client, []byte("\x80\x00\x00\x00"), "syntax, end"},
