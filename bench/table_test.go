@@ -188,6 +188,7 @@ func TestWriteTargets(t *testing.T) {
 | plan, 1,100 hosts, 100,000 pairs, to nftables: at most 2 s                                  |    0.12 s | met          |
 | plan, 1,100 hosts, 100,000 pairs, to nftables: memory at most 300 MiB                       |  41.0 MiB | met          |
 | plan, from 100,000 to 2,500,000 pairs: at most 25 × the user CPU                            |     8.00× | met          |
+| plan, from 1,100 to 5,500 hosts: at most 5 × the user CPU                                   |     8.00× | not met      |
 | plan, internal/render alone, 10,000 pairs with ports of their own: at most 0.3 s user CPU   |         — | not measured |
 | plan, internal/render alone, 100,000 pairs with ports of their own: at most 3 s user CPU    |    1.25 s | met          |
 | plan, nft -f of 10,000 pairs: at most 0.3 s                                                 |         — | not measured |
