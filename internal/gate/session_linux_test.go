@@ -44,6 +44,7 @@ func serveWith(t testing.TB, port int, talk func(*net.TCPConn)) {
 			}
 			go func() {
 				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(patience))
 				talk(conn.(*net.TCPConn))
 			}()
 		}
@@ -72,8 +73,9 @@ func TestHalfClosed(t *testing.T) {
 		return
 	}
 	edge(t)
-	ended := make(chan string, 1)
+	heard, ended := make(chan bool), make(chan string, 1)
 	serveWith(t, 21, func(conn *net.TCPConn) {
+		<-heard
 		fmt.Fprint(conn, "220 ahoy\r\n")
 		all, _ := io.ReadAll(conn)
 		ended <- string(all)
@@ -86,6 +88,15 @@ func TestHalfClosed(t *testing.T) {
 	}
 	fmt.Fprint(conn, "QUIT\r\n")
 	conn.(*net.TCPConn).CloseWrite()
+	nstest.WaitFor(t, "the end to be heard, once", patience, func() bool {
+		once := false
+		streams(g, func(s *stream) {
+			client := &s.ends[follow.Client]
+			once = !s.connecting && client.eof && client.events&unix.EPOLLIN == 0
+		})
+		return once
+	})
+	close(heard)
 	if all, err := io.ReadAll(conn); err != nil || string(all) != "220 ahoy\r\n221 farewell\r\n" {
 		t.Errorf("read %q, %v", all, err)
 	}
@@ -254,21 +265,27 @@ func TestUnread(t *testing.T) {
 	}
 	edge(t)
 	there, back := bytes.Repeat([]byte("\x16\x03\xff\x00227 (10,1,0,2,4,4)\r\n"), 100_000), bytes.Repeat([]byte("229 (|||5000|)\r\n\xff\xf4"), 100_000)
-	arrived := make(chan error, 1)
+	arrived := make(chan error, 2)
 	serveWith(t, 21, func(conn *net.TCPConn) {
 		fmt.Fprint(conn, "220 ahoy\r\n")
 		in := bufio.NewReader(conn)
 		in.ReadString('\n')
 		fmt.Fprint(conn, "234 go on\r\n")
 		in.Peek(1) // the client begins
-		go conn.Write(back)
+		var writes sync.WaitGroup
+		writes.Go(func() { conn.Write(back) })
 		got := make([]byte, len(there))
 		_, err := io.ReadFull(in, got)
 		if err == nil && !bytes.Equal(got, there) {
 			err = errors.New("other bytes")
 		}
 		arrived <- err
-		in.ReadByte()
+		writes.Wait()
+		conn.CloseWrite()
+		if rest, err := io.ReadAll(in); err != nil || string(rest) != "farewell" {
+			arrived <- fmt.Errorf("at last %q, %v", rest, err)
+		}
+		arrived <- nil
 	})
 	g := quickGate(t, "", usualTimes)
 	w := g.Watch()
@@ -295,6 +312,16 @@ func TestUnread(t *testing.T) {
 		t.Errorf("sessions %+v", all)
 	}
 	noPinholes(t, g)
+	// Each side ends by itself.
+	if rest, err := io.ReadAll(c.in); err != nil || len(rest) > 0 {
+		t.Errorf("after the server ended the client read %q, %v", rest, err)
+	}
+	io.WriteString(conn, "farewell")
+	conn.(*net.TCPConn).CloseWrite()
+	if err := <-arrived; err != nil {
+		t.Errorf("the server read something else: %v", err)
+	}
+	nstest.WaitFor(t, "the session to end", patience, func() bool { return len(g.Sessions()) == 0 })
 }
 
 // Who takes nothing is not read for either, and ends.
