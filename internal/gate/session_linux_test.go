@@ -369,6 +369,63 @@ func TestBackpressure(t *testing.T) {
 	})
 }
 
+// Nor does the gate keep more of what it says itself, or of what is encrypted, than a little.
+func TestBackpressureOfAnswers(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	serveWith(t, 111, func(*net.TCPConn) { <-t.Context().Done() })
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		bufio.NewReaderSize(conn, 16).ReadString('\n')
+		fmt.Fprint(conn, "234 go on\r\n")
+		<-t.Context().Done()
+	})
+	times := usualTimes
+	times.write = 500 * time.Millisecond
+	g := quickGate(t, "", times)
+	w := g.Watch()
+	defer w.Close()
+	call := oncrpc.Call{XID: 1, Program: rpcbind.Program, Version: rpcbind.Version2, Procedure: uint32(rpcbind.ProcSet)}
+	set := rpcbind.Mapping{Program: 1000, Version: 1, Protocol: 6, Port: 4000}.Append(call.Append(nil))
+	sets := bytes.Repeat(append(oncrpc.AppendRecordMark(nil, len(set), true), set...), 1000)
+	// flood has a client say this without end, after what it says first, and returns how that ended.
+	flood := func(to, first, greeting string, more []byte) Event {
+		t.Helper()
+		conn, err := dialFrom(t, "10.1.0.2", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, first)
+		if _, err := io.ReadFull(conn, make([]byte, len(greeting))); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for err := error(nil); err == nil; {
+				_, err = conn.Write(more)
+			}
+		}()
+		return waitForEvent(t, w, "an end", func(e Event) bool { return e.Kind == Refused && (e.Rule == "time" || e.Rule == "limit") })
+	}
+	if e := flood("10.3.0.2:111", "", "", sets); e.Why != "the client took nothing for 500ms" {
+		t.Errorf("who takes no answers ended because %s", e.Why)
+	}
+	if e := flood("10.3.0.2:21", "AUTH TLS\r\n", "220 ahoy\r\n234 go on\r\n", make([]byte, 64<<10)); e.Why != "the server took nothing for 500ms" {
+		t.Errorf("to a server that takes nothing, it ended because %s", e.Why)
+	}
+	// Others have left all that may be held.
+	g.ask(func(l *loop) { l.unsent += maxUnsent })
+	if e := flood("10.3.0.2:111", "", "", sets); e.Rule != "limit" {
+		t.Errorf("over what all may have left it ended because %s", e.Why)
+	}
+	nstest.WaitFor(t, "nothing more to be held", patience, func() bool {
+		unsent := 0
+		g.ask(func(l *loop) { unsent = l.unsent })
+		return unsent == maxUnsent
+	})
+}
+
 // Who says nothing, and servers that do not answer, are not waited for without end.
 func TestTimes(t *testing.T) {
 	if !nstest.Inside(t) {
@@ -376,9 +433,11 @@ func TestTimes(t *testing.T) {
 	}
 	edge(t)
 	greet(t)
+	serveWith(t, 111, func(*net.TCPConn) { <-t.Context().Done() })
 	command(t, "ip", "netns", "exec", "s0", nstest.Path(t, "nft"), "add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in tcp dport 135 drop")
 	times := usualTimes
 	times.first, times.connect, times.idleFTP = 300*time.Millisecond, 300*time.Millisecond, 600*time.Millisecond
+	times.half, times.last = 300*time.Millisecond, 100*time.Millisecond
 	g := quickGate(t, "", times)
 	w := g.Watch()
 	defer w.Close()
@@ -401,6 +460,23 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%q to %s: the client is not told that it was broken off", tt.say, tt.to)
 		}
 	}
+	// Nor is who does not answer one who said all.
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:111")
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := oncrpc.Call{XID: 1, Program: rpcbind.Program, Version: rpcbind.Version2}
+	conn.Write(call.Append(oncrpc.AppendRecordMark(nil, len(call.Append(nil)), true)))
+	conn.(*net.TCPConn).CloseWrite()
+	waitForEvent(t, w, "the end of one that is half closed", func(e Event) bool {
+		return e.Kind == Refused && e.Why == "one side ended it, and the other said nothing for 300ms"
+	})
+	// Nor is who got the last words, and does not end.
+	if conn, err = dialFrom(t, "10.1.0.2", "10.3.0.2:21"); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\n")
+	waitForEvent(t, w, "the end after the last words", func(e Event) bool { return e.Kind == Ended && strings.Contains(e.Why, "POST") })
 	// A server that refuses does so for its client too.
 	command(t, "ip", "netns", "exec", "s0", nstest.Path(t, "nft"), "flush ruleset")
 	if conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:135"); err == nil {
