@@ -183,10 +183,10 @@ func TestQuietEnd(t *testing.T) {
 		return
 	}
 	edge(t)
-	greet := make(chan bool, 1) // whether the server says no more after that
+	ends := make(chan bool, 1) // whether the server says no more after its greeting
 	serveWith(t, 21, func(conn *net.TCPConn) {
 		fmt.Fprint(conn, "220 ahoy\r\n")
-		if <-greet {
+		if <-ends {
 			conn.CloseWrite()
 		}
 		<-t.Context().Done()
@@ -205,7 +205,7 @@ func TestQuietEnd(t *testing.T) {
 		if side == follow.Client {
 			conn.(*net.TCPConn).CloseWrite()
 		}
-		greet <- side == follow.Server
+		ends <- side == follow.Server
 		e := waitForEvent(t, w, "an end", func(e Event) bool { return e.Kind == Ended })
 		if want := fmt.Sprintf("the %s ended it", side); e.Why != want {
 			t.Errorf("it ended because %s, want %s", e.Why, want)
@@ -484,6 +484,36 @@ func TestTimes(t *testing.T) {
 			t.Errorf("a server that refuses: %v", err)
 		}
 	}
+}
+
+// When a session cannot be followed, its server is left at once, and the client when it has the last words and ends.
+func TestLastWords(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	left := make(chan error, 1)
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		_, err := io.Copy(io.Discard, conn)
+		left <- err
+	})
+	times := usualTimes
+	times.last = time.Hour
+	g := quickGate(t, "", times)
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\n")
+	if all, err := io.ReadAll(conn); err != nil || !bytes.HasPrefix(all, []byte("220 ahoy\r\n421 ")) {
+		t.Errorf("the client read %q, %v", all, err)
+	}
+	if err := <-left; errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the server was not left")
+	}
+	conn.Close()
+	nstest.WaitFor(t, "the session to end", patience, func() bool { return len(g.Sessions()) == 0 })
 }
 
 // The kernel looks after both connections of a session that lasts.
