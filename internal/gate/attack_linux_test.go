@@ -2,10 +2,14 @@ package gate
 
 import (
 	"bufio"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/internal/nstest"
+	"github.com/quaymaster/quaymaster/wire/oncrpc"
+	"github.com/quaymaster/quaymaster/wire/rpcbind"
 )
 
 // A control is a control channel of FTP that a test leads by hand.
@@ -337,4 +343,200 @@ func memoryOf(t testing.TB, pid int) (kib int) {
 		t.Fatal(err)
 	}
 	return kib
+}
+
+// namesPorts is a server of FTP that has data connections at the ports it is told, and refuses PORT where the last number is 0.
+func namesPorts(t testing.TB, port func() int) {
+	t.Helper()
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			switch line := lines.Text(); {
+			case line == "USER anonymous":
+				fmt.Fprint(conn, "331 more\r\n")
+			case line == "PASS x":
+				fmt.Fprint(conn, "230 in\r\n")
+			case line == "EPSV":
+				fmt.Fprintf(conn, "229 there (|||%d|)\r\n", port())
+			case line == "REIN":
+				fmt.Fprint(conn, "220 ahoy\r\n")
+			case line == "AUTH TLS":
+				fmt.Fprint(conn, "234 go on\r\n")
+			case line == "ABOR":
+				fmt.Fprint(conn, "226 done\r\n")
+			case strings.HasPrefix(line, "PORT") && strings.HasSuffix(line, ",0"):
+				fmt.Fprint(conn, "500 no\r\n")
+			default:
+				fmt.Fprint(conn, "200 done\r\n")
+			}
+		}
+	})
+}
+
+// What a session promised before is void when it says so, also where the next promise is not kept.
+func TestForgotten(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	namesPorts(t, func() int { return 20000 })
+	g := quickGate(t, "", usualTimes)
+	for _, tt := range []struct {
+		command, want string
+		broken        bool // nothing can be opened any more
+	}{
+		{"REIN", "220", false},
+		{"AUTH TLS", "234", false},
+		{"PORT 10,1,0,2,13,61", "425", false}, // 3389, which is nothing to wait for data at
+		{"PORT 10,1,0,2,200,0", "500", false},
+		{"EPSV", "425", true},
+	} {
+		c := logIn(t, "10.1.0.2", "10.3.0.2:21")
+		if got := c.say("EPSV"); !strings.HasPrefix(got, "229") || g.holes.Counts().Open != 1 {
+			t.Fatalf("EPSV is answered %q, %d pinholes are open", got, g.holes.Counts().Open)
+		}
+		if tt.broken {
+			g.ask(func(*loop) {
+				g.openHoles = func(context.Context, []Pinhole) error { return errors.New("so says the test") }
+			})
+		}
+		if got := c.say(tt.command); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s is answered %q, want %s", tt.command, got, tt.want)
+		}
+		if n := g.holes.Counts().Open; n != 0 {
+			t.Errorf("after %s %d pinholes are open", tt.command, n)
+		}
+		noPinholes(t, g)
+		c.conn.Close()
+	}
+}
+
+// Of an entry's servers only its own ports are promised, whatever other entries have.
+func TestNarrowPorts(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	port := 20000
+	namesPorts(t, func() int { port++; return port - 1 })
+	g := runGate(t, readPolicy(t, "forward: own\n"+strings.Replace(edgePolicy, "\n  ftp: {", "\n  ftp: {server_ports: \"20000\", ", 1)))
+	w := g.Watch()
+	defer w.Close()
+	c := logIn(t, "10.1.0.2", "10.3.0.2:21")
+	for _, want := range []string{"229", "425"} {
+		if got := c.say("EPSV"); !strings.HasPrefix(got, want) {
+			t.Errorf("EPSV is answered %q, want %s", got, want)
+		}
+	}
+	waitForEvent(t, w, "a refused port", func(e Event) bool { return e.Kind == Refused && e.Rule == "port" })
+	noPinholes(t, g)
+}
+
+// Rows of a list that may not be told do not take the others with them.
+func TestDumpOfSome(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	row := func(program, port uint32) []byte {
+		return rpcbind.Mapping{Program: program, Version: 3, Protocol: tcp, Port: port}.Append(rpcbind.AppendNext(nil))
+	}
+	var server net.PacketConn
+	var err error
+	at(t, "s0", func() { server, err = net.ListenPacket("udp", "10.3.0.2:111") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		b := make([]byte, 1000)
+		for {
+			_, from, err := server.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			rows := slices.Concat(row(100003, 22), row(100003, 4000), row(100005, 4001), row(100003, 3389))
+			server.WriteTo(append(oncrpc.AppendAccepted(nil, 7, oncrpc.Success), rpcbind.AppendEnd(rows)...), from)
+		}
+	}()
+	g := runGate(t, readPolicy(t, "forward: own\n"+strings.Replace(edgePolicy, "portmapper: {", "portmapper: {programs: [nfs], ", 1)))
+	conn := portmapperFrom(t, "10.1.0.2")
+	call := oncrpc.Call{XID: 7, Program: rpcbind.Program, Version: rpcbind.Version2, Procedure: uint32(rpcbind.ProcDump)}
+	if _, err := conn.Write(call.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	b := make([]byte, 1000)
+	n, err := conn.Read(b)
+	if want := append(oncrpc.AppendAccepted(nil, 7, oncrpc.Success), rpcbind.AppendEnd(row(100003, 4000))...); err != nil || !bytes.Equal(b[:n], want) {
+		t.Errorf("the client is told %x, %v, want %x", b[:n], err, want)
+	}
+	if all, err := g.holes.List(); err != nil || len(all) != 1 || all[0].String() != "10.1.0.2 to tcp 10.3.0.2:4000" {
+		t.Errorf("pinholes %v, %v", all, err)
+	}
+}
+
+// Where the policy has it, no session goes on encrypted.
+func TestRefusesUnreadable(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	namesPorts(t, func() int { return 20000 })
+	quickGate(t, "unreadable: refuse\n", usualTimes)
+	c := logIn(t, "10.1.0.2", "10.3.0.2:21")
+	for command, want := range map[string]string{"AUTH TLS": "534", "EPSV": "229"} {
+		if got := c.say(command); !strings.HasPrefix(got, want) {
+			t.Errorf("%s is answered %q, want %s", command, got, want)
+		}
+	}
+}
+
+// A gate that stops leaves open what it promised: data goes on without it.
+func TestStops(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	namesPorts(t, func() int { return 20000 })
+	p := readPolicy(t, "forward: own\n"+edgePolicy)
+	if err := (&System{Policy: p}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := startPinholes(t, p)
+	stop := serveGate(t, New(p, h, nil))
+	c := logIn(t, "10.1.0.2", "10.3.0.2:21")
+	if got := c.say("EPSV"); !strings.HasPrefix(got, "229") {
+		t.Fatalf("EPSV is answered %q", got)
+	}
+	stop()
+	if all, err := h.List(); err != nil || len(all) != 1 || all[0].String() != "10.1.0.2 to tcp 10.3.0.2:20000" || elementsOf(t, "once4") != 1 {
+		t.Errorf("pinholes %v, %v, and %d in the kernel, want that of the session", all, err, elementsOf(t, "once4"))
+	}
+}
+
+// A port of this host stands for a client's for as long as it may be needed: not with the next one, nor when the session ends.
+func TestStandIns(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	namesPorts(t, func() int { return 20000 })
+	quickGate(t, "nat: masquerade\n", usualTimes)
+	before := descriptors(t)
+	c := logIn(t, "10.1.0.2", "10.3.0.2:21")
+	one := 0
+	for i := range 10 {
+		if got := c.say(fmt.Sprintf("PORT 10,1,0,2,200,%d", 1+i)); got != "200 done" {
+			t.Fatalf("PORT is answered %q", got)
+		}
+		if one == 0 {
+			one = descriptors(t)
+		}
+	}
+	if n := descriptors(t); n > one {
+		t.Errorf("%d files are open after ten ports, and were %d after one", n, one)
+	}
+	c.conn.Close()
+	nstest.WaitFor(t, "all sockets to be closed", patience, func() bool { return descriptors(t) <= before })
 }

@@ -261,6 +261,12 @@ func TestPinholesRefused(t *testing.T) {
 		func(p *Pinhole) { p.Lifetime = 0 },
 		func(p *Pinhole) { p.Lifetime = 2 * time.Hour },
 		func(p *Pinhole) { p.Outside = netip.MustParseAddrPort("[fd00::1]:1") },
+		func(p *Pinhole) { *p = rpcPinhole("fd00:1::1%c0", "[fd00:3::1]:49664") },
+		func(p *Pinhole) { *p = rpcPinhole("fd00:1::1", "[fd00:3::1%s0]:49664") },
+		func(p *Pinhole) { // whose address is not translated
+			*p = rpcPinhole("fd00:1::1", "[fd00:3::1]:49664")
+			p.Outside = netip.MustParseAddrPort("[fd00:3::9]:1")
+		},
 	} {
 		one := bad
 		change(&one)
@@ -297,7 +303,7 @@ func TestPinholesRefused(t *testing.T) {
 	if err := open(rpcPinhole("10.1.0.99", "10.3.0.99:50000")); !errors.Is(err, ErrPinholes) {
 		t.Errorf("the eleventh: %v", err)
 	}
-	want := map[string]uint64{"port": 5, "per_client": 1, "per_server": 1, "pinholes": 1, "outside": 0, "other": 8}
+	want := map[string]uint64{"port": 5, "per_client": 1, "per_server": 1, "pinholes": 1, "outside": 0, "other": 11}
 	if c := h.Counts(); fmt.Sprint(c.Refused) != fmt.Sprint(want) {
 		t.Errorf("refused are %v, want %v", c.Refused, want)
 	}
@@ -319,7 +325,58 @@ func TestPinholesEnd(t *testing.T) {
 		t.Errorf("a second: %v", err)
 	}
 	nstest.WaitFor(t, "its end in the kernel", patience, func() bool { return elementsOf(t, "multi4") == 0 })
-	nstest.WaitFor(t, "room for another", patience, func() bool { return h.Open(t.Context(), other) == nil })
+	again := []Pinhole{rpcPinhole("10.1.0.1", "10.3.0.1:49665")}
+	nstest.WaitFor(t, "room for another of the same client and server", patience, func() bool { return h.Open(t.Context(), again) == nil })
+}
+
+// Whose a pinhole is that either side may open is what it was counted as, until it ends.
+func TestPinholesOfEither(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "nft")
+	h, _ := startPinholes(t, readPolicy(t, strings.NewReplacer("10.1.0.0/16", "10.0.0.0/8", "10.3.0.0/16", "10.0.0.0/8").Replace(pinholePolicy)))
+	one := ftpPinhole(1, "10.1.0.1", "10.3.0.1:50000")
+	back := one
+	back.By, back.Session = follow.Server, 2
+	for _, p := range []Pinhole{one, back} {
+		if err := h.Open(t.Context(), []Pinhole{p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Close(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	if b := h.books; len(b.held)+len(b.perClient)+len(b.perServer) != 0 {
+		t.Errorf("after the end there are %v, counted for clients %v, for servers %v", b.held, b.perClient, b.perServer)
+	}
+}
+
+// What packets used up makes room where the limits are reached.
+func TestPinholesUsed(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	nstest.Need(t, "nft")
+	h, _ := startPinholes(t, readPolicy(t, pinholePolicy+"limits: {per_client: 2}\n"))
+	open := func(session uint64, to string) error {
+		return h.Open(t.Context(), []Pinhole{ftpPinhole(session, "10.1.0.1", to)})
+	}
+	for session := range uint64(2) {
+		if err := open(1+session, fmt.Sprintf("10.3.0.1:%d", 5001+session)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nft(t, "", "delete", "element", "inet", Table, "once4", "{ 10.1.0.1 . 10.3.0.1 . tcp . 5001 }") // as a packet does
+	if err := open(3, "10.3.0.1:5003"); err != nil {
+		t.Errorf("in the place of one that was used: %v", err)
+	}
+	if n := elementsOf(t, "once4"); n != 2 {
+		t.Errorf("%d are open, want that which was not used and the new one", n)
+	}
+	if err := open(4, "10.3.0.1:5004"); !errors.Is(err, ErrPerClient) {
+		t.Errorf("in the place of none: %v", err)
+	}
 }
 
 // Requests of many wait for few batches, and none suffers for another's.
