@@ -161,14 +161,8 @@ func TestAbort(t *testing.T) {
 	if got := c.say("RETR bulk"); !strings.HasPrefix(got, "150") {
 		t.Fatalf("RETR is answered %q", got)
 	}
-	raw, err := c.conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
+	if err := urgent(c.conn, "\xff\xf4\xff"); err != nil { // IAC IP IAC
 		t.Fatal(err)
-	}
-	if controlErr := raw.Control(func(fd uintptr) {
-		err = unix.Sendto(int(fd), []byte{255, 244, 255}, unix.MSG_OOB, nil) // IAC IP IAC
-	}); err != nil || controlErr != nil {
-		t.Fatal(err, controlErr)
 	}
 	if _, err := c.conn.Write([]byte("\xf2ABOR\r\n")); err != nil { // DM
 		t.Fatal(err)
@@ -182,6 +176,46 @@ func TestAbort(t *testing.T) {
 	}
 	if got := c.say("NOOP"); !strings.HasPrefix(got, "200") {
 		t.Errorf("after that NOOP is answered %q", got)
+	}
+}
+
+// urgent sends text whose last byte is urgent.
+func urgent(conn net.Conn, text string) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.Sendto(int(fd), []byte(text), unix.MSG_OOB, nil) })
+	return errors.Join(err, controlErr)
+}
+
+// What is urgent is read where it was sent, of both sides: it makes no other command or reply.
+func TestUrgent(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	serveWith(t, 21, func(conn *net.TCPConn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if err := urgent(conn, "200 "+lines.Text()+" do"); err != nil {
+				t.Error(err)
+			}
+			fmt.Fprint(conn, "ne\r\n")
+		}
+	})
+	quickGate(t, "", usualTimes)
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &control{t, conn, bufio.NewReader(conn)}
+	c.read()
+	if err := urgent(conn, "NOO"); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.say("P"); got != "200 NOOP done" {
+		t.Errorf("NOOP is answered %q", got)
 	}
 }
 
