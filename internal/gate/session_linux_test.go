@@ -436,7 +436,7 @@ func TestTimes(t *testing.T) {
 	serveWith(t, 111, func(*net.TCPConn) { <-t.Context().Done() })
 	command(t, "ip", "netns", "exec", "s0", nstest.Path(t, "nft"), "add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in tcp dport 135 drop")
 	times := usualTimes
-	times.first, times.connect, times.idleFTP = 300*time.Millisecond, 300*time.Millisecond, 600*time.Millisecond
+	times.first, times.connect, times.idleFTP = 300*time.Millisecond, 500*time.Millisecond, 600*time.Millisecond
 	times.half, times.last = 300*time.Millisecond, 100*time.Millisecond
 	g := quickGate(t, "", times)
 	w := g.Watch()
@@ -445,7 +445,7 @@ func TestTimes(t *testing.T) {
 		{"10.3.0.2:21", "", "the client said nothing for 300ms"},
 		{"10.3.0.2:21", "USER", "the client said nothing for 300ms"}, // a line without an end
 		{"10.3.0.2:21", "USER x\r\n", "nothing was said for 600ms"},
-		{"10.3.0.2:135", "", "the server did not answer for 300ms"},
+		{"10.3.0.2:135", "", "the server did not answer for 500ms"}, // till then nothing is expected of the client
 	} {
 		conn, err := dialFrom(t, "10.1.0.2", tt.to)
 		if err != nil {
@@ -538,6 +538,39 @@ func TestKeepAlive(t *testing.T) {
 			})
 			return kept
 		})
+	}
+}
+
+// A client has its time for what it says first from when the server greets it, however late that is.
+func TestLateGreeting(t *testing.T) {
+	if !nstest.Inside(t) {
+		return
+	}
+	edge(t)
+	greet(t)
+	g := quickGate(t, "", usualTimes)
+	w := g.Watch()
+	defer w.Close()
+	conn, err := dialFrom(t, "10.1.0.2", "10.3.0.2:21")
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&control{t, conn, bufio.NewReader(conn)}).read()
+	sweepsOf := func() (at time.Time) {
+		g.ask(func(l *loop) { at = l.swept })
+		return at
+	}
+	streams(g, func(s *stream) { s.Since = s.Since.Add(-2 * usualTimes.first) })
+	for range 2 {
+		last := sweepsOf()
+		nstest.WaitFor(t, "a sweep", patience, func() bool { return sweepsOf().After(last) })
+	}
+	if n := len(g.Sessions()); n != 1 {
+		t.Errorf("there are %d sessions after a late greeting", n)
+	}
+	streams(g, func(s *stream) { s.ends[follow.Server].moved = s.Since })
+	if e := waitForEvent(t, w, "an end", func(e Event) bool { return e.Kind == Ended }); e.Why != "the client said nothing for 30s" {
+		t.Errorf("it ended because %s", e.Why)
 	}
 }
 
