@@ -38,19 +38,7 @@ func serveTCP(t *testing.T, address string, serve func(net.Conn)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
+	nstest.Answer(t, ln, serve)
 }
 
 // servePortMapper answers each call of a list with what write writes behind the head of the answer; other

@@ -25,21 +25,11 @@ func answerTCP(t *testing.T, at, text string) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(startTime))
-				io.WriteString(c, text)
-				io.Copy(io.Discard, c)
-			}()
-		}
-	}()
+	nstest.Answer(t, l, func(c net.Conn) {
+		c.SetDeadline(time.Now().Add(startTime))
+		io.WriteString(c, text)
+		io.Copy(io.Discard, c)
+	})
 	return l
 }
 
@@ -198,29 +188,19 @@ func TestAskHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				mapper, err := net.Dial("tcp", "127.0.0.1:135")
-				if err != nil {
-					return
-				}
-				defer mapper.Close()
-				io.WriteString(c, "ncacn_http/1.0")
-				go func() {
-					io.Copy(mapper, c)
-					mapper.Close()
-				}()
-				io.Copy(c, mapper)
-			}()
+	nstest.Answer(t, l, func(c net.Conn) {
+		mapper, err := net.Dial("tcp", "127.0.0.1:135")
+		if err != nil {
+			return
 		}
-	}()
+		defer mapper.Close()
+		io.WriteString(c, "ncacn_http/1.0")
+		go func() {
+			io.Copy(mapper, c)
+			mapper.Close()
+		}()
+		io.Copy(c, mapper)
+	})
 	h := askJSON(t, exitDone, "127.0.0.1", "--http", "--try").Hosts[0]
 	if len(h.Mappers) != 1 || h.Mappers[0].Via != "http 593" || len(h.Entries) != 1 || h.Entries[0].State != probe.Listening {
 		t.Errorf("over ncacn_http: %+v, %+v", h.Mappers, h.Entries)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -135,35 +134,9 @@ func useServices(t *testing.T) {
 func prepareServices(t *testing.T) {
 	t.Helper()
 	nstest.NeedRoot(t) // some of the servers change to other users
-	nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
-	own(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
-	const export = "/srv/quay\t127.0.0.1(ro,sync,no_subtree_check,secure,root_squash,sec=sys)\n"
-	for path, content := range map[string]string{
-		"/var/lib/nfs/etab":  export,
-		"/var/lib/nfs/rmtab": "",
-		"/run/utmp":          string(loginRecord("harbour", "tty9")),
-	} {
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// own gives paths to a user of the host.
-func own(t *testing.T, name string, paths ...string) {
-	t.Helper()
-	u, err := user.Lookup(name)
-	if err != nil {
+	nstest.NFSFolders(t, "/srv/quay\t127.0.0.1(ro,sync,no_subtree_check,secure,root_squash,sec=sys)\n")
+	if err := os.WriteFile("/run/utmp", loginRecord("harbour", "tty9"), 0o644); err != nil {
 		t.Fatal(err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range paths {
-		if err := os.Chown(p, uid, -1); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -190,7 +190,7 @@ func TestWarmStart(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	own(t, "_rpc", dir)
+	nstest.Own(t, "_rpc", dir)
 	const alive, dead = userProgram, userProgram + 1
 	living, dying := startPeer(t, nil), startPeer(t, nil)
 	original := nstest.Start(t, "rpcbind", "-f", "-w")

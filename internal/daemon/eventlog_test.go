@@ -105,7 +105,7 @@ func TestRefusalsBounded(t *testing.T) {
 			if count > 0 {
 				want = fmt.Sprintf("level=WARN msg=\"more refused\" count=%d\n", count)
 			}
-			wrote := text.take()
+			wrote := text.Take()
 			if got := strings.Count(wrote, `msg="registration refused"`); got != lines || !strings.HasSuffix(wrote, want) || strings.Contains(wrote, "more") != (count > 0) {
 				t.Errorf("%s: %d lines, want %d and at the end %q:\n%s", what, got, lines, want, wrote)
 			}

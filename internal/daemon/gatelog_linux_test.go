@@ -45,7 +45,7 @@ func TestGateLines(t *testing.T) {
 		log, text := testLog(tt.level)
 		l := newGateLog(log)
 		l.write(tt.e, time.Now())
-		if got := text.take(); got != tt.want {
+		if got := text.Take(); got != tt.want {
 			t.Errorf("%s is logged as\n%swant\n%s", tt.e.Kind, got, tt.want)
 		}
 	}
@@ -72,7 +72,7 @@ func TestGateLogIsBounded(t *testing.T) {
 	if !l.refusals.due().IsZero() || !l.pinholes.due().IsZero() {
 		t.Error("all was told, and more is to be")
 	}
-	got := text.take()
+	got := text.Take()
 	if n := strings.Count(got, "\n"); n != 2*2*maxLines+4 {
 		t.Errorf("15,000 events and more make %d lines, want %d", n, 2*2*maxLines+4)
 	}

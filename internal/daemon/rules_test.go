@@ -1,14 +1,12 @@
 package daemon
 
 import (
-	"bytes"
 	"log/slog"
 	"math"
 	"net/netip"
 	"os/user"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -159,35 +157,9 @@ func TestUIDOf(t *testing.T) {
 	}
 }
 
-// logText is what a log has written.
-type logText struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *logText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// take returns what was written since it was last called.
-func (l *logText) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.b.Reset()
-	return l.b.String()
-}
-
 // testLog returns a log without times, and where it is written to.
-func testLog(level slog.Level) (*slog.Logger, *logText) {
-	var b logText
+func testLog(level slog.Level) (*slog.Logger, *nstest.Text) {
+	var b nstest.Text
 	return slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}

@@ -108,16 +108,7 @@ func startFTP(t *testing.T) *ftpRelay {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go r.serve(c, server)
-			}
-		}()
+		nstest.Answer(t, l, func(c net.Conn) { r.serve(c, server) })
 	}
 	return r
 }

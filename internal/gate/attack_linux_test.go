@@ -295,22 +295,12 @@ func greet(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { conn.Close() })
-			fmt.Fprint(conn, "220 ahoy\r\n")
-			go func() {
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					fmt.Fprint(conn, "331 more\r\n")
-				}
-			}()
+	nstest.Answer(t, l, func(conn net.Conn) {
+		fmt.Fprint(conn, "220 ahoy\r\n")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			fmt.Fprint(conn, "331 more\r\n")
 		}
-	}()
+	})
 }
 
 // idle opens a session that has begun, and leaves it. It reports whether there is one.

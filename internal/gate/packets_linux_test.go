@@ -78,21 +78,12 @@ func serve(t testing.TB, host string, port int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.Close(); u.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					for lines := bufio.NewScanner(conn); lines.Scan(); {
-						fmt.Fprintf(conn, "%s from %s\n", lines.Text(), ipOf(conn.RemoteAddr()))
-					}
-				}()
+		t.Cleanup(func() { u.Close() })
+		nstest.Answer(t, l, func(conn net.Conn) {
+			for lines := bufio.NewScanner(conn); lines.Scan(); {
+				fmt.Fprintf(conn, "%s from %s\n", lines.Text(), ipOf(conn.RemoteAddr()))
 			}
-		}()
+		})
 		go func() {
 			b := make([]byte, 1500)
 			for {
@@ -157,27 +148,17 @@ func relay(t testing.TB, p *Policy) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					from := net.TCPAddrFromAddrPort(netip.AddrPortFrom(ipOf(conn.RemoteAddr()), 0))
-					d := net.Dialer{Control: transparent, LocalAddr: from, Timeout: patience}
-					up, err := d.Dial("tcp", conn.LocalAddr().String())
-					if err != nil {
-						return
-					}
-					defer up.Close()
-					go io.Copy(up, conn)
-					io.Copy(conn, up)
-				}()
+		nstest.Answer(t, l, func(conn net.Conn) {
+			from := net.TCPAddrFromAddrPort(netip.AddrPortFrom(ipOf(conn.RemoteAddr()), 0))
+			d := net.Dialer{Control: transparent, LocalAddr: from, Timeout: patience}
+			up, err := d.Dial("tcp", conn.LocalAddr().String())
+			if err != nil {
+				return
 			}
-		}()
+			defer up.Close()
+			go io.Copy(up, conn)
+			io.Copy(conn, up)
+		})
 	}
 	for _, a := range p.Listeners(udp) {
 		l, err := config.ListenPacket(t.Context(), "udp", a.String())

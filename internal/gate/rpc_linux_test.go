@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -92,14 +90,7 @@ func rpcModes(t *testing.T, do func(t *testing.T, m mode)) {
 func TestPortmapperClients(t *testing.T) {
 	rpcModes(t, func(t *testing.T, m mode) {
 		nstest.Need(t, "rpcbind", "rpcinfo", "rpc.statd", "rpc.mountd", "showmount")
-		nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
-		if err := os.WriteFile("/var/lib/nfs/etab", []byte("/srv/quay\t10.1.0.2(ro,sync,no_subtree_check,secure,root_squash,sec=sys)\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile("/var/lib/nfs/rmtab", nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		ownFolders(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
+		nstest.NFSFolders(t, "/srv/quay\t10.1.0.2(ro,sync,no_subtree_check,secure,root_squash,sec=sys)\n")
 		waitToListen(t, nstest.StartCommand(t, on(t, "s0", "rpcbind", "-f", "-w")), "s0", "10.3.0.2:111")
 		nstest.StartCommand(t, on(t, "s0", "rpc.statd", "-F", "-L"))
 		nstest.StartCommand(t, on(t, "s0", "rpc.mountd", "-F"))
@@ -128,23 +119,6 @@ func TestPortmapperClients(t *testing.T) {
 			}
 		}
 	})
-}
-
-func ownFolders(t testing.TB, name string, paths ...string) {
-	t.Helper()
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range paths {
-		if err := os.Chown(p, uid, -1); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // startSamba starts Samba's endpoint mapper and its services on the host of servers.
@@ -195,8 +169,7 @@ func TestServeAndRun(t *testing.T) {
 	program := buildQuaymaster(t)
 	rpcModes(t, func(t *testing.T, m mode) {
 		nstest.Need(t, "rpcinfo", "rpc.statd")
-		nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
-		ownFolders(t, "statd", "/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
+		nstest.NFSFolders(t, "")
 		config := filepath.Join(t.TempDir(), "serve.yaml")
 		if err := os.WriteFile(config, []byte("pool: {ports: [51000-51009], ports_internet_available: true, use_internet_ports: true}\n"), 0o644); err != nil {
 			t.Fatal(err)

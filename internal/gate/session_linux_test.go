@@ -35,20 +35,10 @@ func serveWith(t testing.TB, port int, talk func(*net.TCPConn)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
-				talk(conn.(*net.TCPConn))
-			}()
-		}
-	}()
+	nstest.Answer(t, l, func(conn net.Conn) {
+		conn.SetDeadline(time.Now().Add(patience))
+		talk(conn.(*net.TCPConn))
+	})
 }
 
 // quickGate is a gate that has less patience than usual.

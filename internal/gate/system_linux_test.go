@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,24 +55,6 @@ func surroundings(t testing.TB) string {
 		all = append(all, command(t, "ip", args...))
 	}
 	return strings.Join(append(all, nft(t, "", "list", "ruleset"), early), "\n---\n")
-}
-
-// A log is what a logger wrote, for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestSystem(t *testing.T) {
@@ -245,7 +226,7 @@ func TestWatch(t *testing.T) {
 	nstest.Need(t, "nft", "ip")
 	gateway(t)
 	p := readPolicy(t, policies["example"])
-	var log lockedBuffer
+	var log nstest.Text
 	mended := make(chan struct{}, 100)
 	s := &System{Policy: p, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	if err := s.Up(t.Context()); err != nil {

@@ -7,11 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -164,22 +162,7 @@ func startRPCOn(t *testing.T, command func(name string, args ...string) *exec.Cm
 	t.Helper()
 	nstest.NeedRoot(t) // they change to other users
 	nstest.Need(t, "rpcbind", "rpcinfo", "rpc.mountd", "rpc.statd")
-	nstest.TmpFS(t, "/var/lib/nfs", "sm", "sm.bak")
-	u, err := user.Lookup("statd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	for _, path := range []string{"/var/lib/nfs", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak"} {
-		if err := os.Chown(path, uid, -1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, path := range []string{"/var/lib/nfs/etab", "/var/lib/nfs/rmtab"} {
-		if err := os.WriteFile(path, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	nstest.NFSFolders(t, "")
 	start := func(name string, args ...string) *nstest.Process {
 		return nstest.StartCommand(t, command(nstest.Path(t, name), args...))
 	}
