@@ -48,29 +48,13 @@ func (f *gateFlags) trusted(starter int) (*gate.Policy, error) {
 
 // reloads returns the policy as it is read again on SIGHUP, unless it is bad.
 func (f *gateFlags) reloads(ctx context.Context, starter int, log *slog.Logger) <-chan *gate.Policy {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	out := make(chan *gate.Policy)
-	go func() {
-		defer signal.Stop(hangup)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangup:
-			}
-			p, err := f.trusted(starter)
-			if err != nil {
-				log.Error("policy stays as it was", "err", err)
-				continue
-			}
-			select {
-			case <-ctx.Done():
-			case out <- p:
-			}
+	return onHangup(ctx, func() (*gate.Policy, bool) {
+		p, err := f.trusted(starter)
+		if err != nil {
+			log.Error("policy stays as it was", "err", err)
 		}
-	}()
-	return out
+		return p, err == nil
+	})
 }
 
 func (f *gateFlags) preflight(cmd *cobra.Command, p *gate.Policy) error {

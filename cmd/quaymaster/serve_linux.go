@@ -59,25 +59,10 @@ func runServe(cmd *cobra.Command, f *serveFlags) error {
 // reloads returns the options as they are read again on SIGHUP. From a bad file
 // none are taken.
 func reloads(ctx context.Context, cmd *cobra.Command, f *serveFlags, o daemon.Options, log *slog.Logger) <-chan daemon.Options {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	out := make(chan daemon.Options)
-	go func() {
-		defer signal.Stop(hangup)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangup:
-			}
-			o = reread(cmd, f, o, log)
-			select {
-			case <-ctx.Done():
-			case out <- o:
-			}
-		}
-	}()
-	return out
+	return onHangup(ctx, func() (daemon.Options, bool) {
+		o = reread(cmd, f, o, log)
+		return o, true
+	})
 }
 
 // reread returns the options as they are now, or with a mistake as they were.
