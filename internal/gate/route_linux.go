@@ -51,13 +51,17 @@ const (
 	frActToTbl  = 1
 )
 
+// messages returns what netlink calls the rule and the route.
+func (r route) messages() (rule, local []byte, err error) {
+	if rule, err = r.ruleMessage(); err == nil {
+		local, err = r.routeMessage()
+	}
+	return rule, local, err
+}
+
 // add puts the rule and the route there, also if they are.
 func (r route) add(conn *netlink.Conn) error {
-	rule, err := r.ruleMessage()
-	if err != nil {
-		return err
-	}
-	local, err := r.routeMessage()
+	rule, local, err := r.messages()
 	if err != nil {
 		return err
 	}
@@ -73,11 +77,7 @@ func (r route) add(conn *netlink.Conn) error {
 
 // remove takes the rule and the route away; it is no error if they are not there.
 func (r route) remove(conn *netlink.Conn) error {
-	rule, err := r.ruleMessage()
-	if err != nil {
-		return err
-	}
-	local, err := r.routeMessage()
+	rule, local, err := r.messages()
 	if err != nil {
 		return err
 	}
