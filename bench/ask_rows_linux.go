@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 
-	"github.com/quaymaster/quaymaster/internal/api"
-	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/wire/oncrpc"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -29,20 +25,6 @@ func triedRow(i int) endpoint.Document {
 		Dialect: endpoint.ONC.String(), Program: firstProgram + uint32(i), Version: endpoint.Version{Major: rowVersion},
 		NetID: netid.String(), Address: farHost(0).String(), Port: rowPort(i),
 	}
-}
-
-// addTried registers rows that are tried.
-func addTried(rows int, deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	var a api.Addition
-	for i := range rows {
-		a.Endpoints = append(a.Endpoints, triedRow(i))
-	}
-	if _, err := api.NewClient(daemon.SystemControl).Add(ctx, a); err != nil {
-		return fmt.Errorf("register: %w", err)
-	}
-	return nil
 }
 
 // answerTried listens where these rows say, and answers until the process ends.

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/internal/api"
-	"github.com/quaymaster/quaymaster/internal/daemon"
 	"github.com/quaymaster/quaymaster/internal/endpoint"
 	"github.com/quaymaster/quaymaster/internal/gate"
 	"github.com/quaymaster/quaymaster/wire/rpcbind"
@@ -125,7 +124,7 @@ func settleGate(b brief) (*server, error) {
 	if err := mapper.Start(); err != nil {
 		return nil, err
 	}
-	if err := addGateRows(time.Now().Add(registerPatience)); err != nil {
+	if err := add(gateRows, gateDocument, time.Now().Add(registerPatience)); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(b.Path, "gate", "--config", gateFile, "--user", "root", "--log-level", "error")
@@ -169,32 +168,12 @@ func (s *server) waitForGate() (err error) {
 	return err
 }
 
-// addGateRows registers rows, each at a port of its own, as soon as the port mapper takes them.
-func addGateRows(deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	client := api.NewClient(daemon.SystemControl)
-	for i := 0; i < gateRows; i += addAtOnce {
-		var a api.Addition
-		for row := i; row < min(i+addAtOnce, gateRows); row++ {
-			a.Endpoints = append(a.Endpoints, endpoint.Document{
-				Dialect: endpoint.ONC.String(), Program: firstProgram + uint32(row), Version: endpoint.Version{Major: rowVersion},
-				NetID: rpcbind.UDP.String(), Address: netip.IPv4Unspecified().String(), Port: uint16(gateFirstPort + row),
-			})
-		}
-		for {
-			_, err := client.Add(ctx, a)
-			if err == nil {
-				break
-			}
-			var refused *api.RefusedError
-			if ctx.Err() != nil || errors.As(err, &refused) {
-				return fmt.Errorf("register: from row %d on: %w", i, err)
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+// gateDocument is a row of which each has a port of its own.
+func gateDocument(row int) endpoint.Document {
+	return endpoint.Document{
+		Dialect: endpoint.ONC.String(), Program: firstProgram + uint32(row), Version: endpoint.Version{Major: rowVersion},
+		NetID: rpcbind.UDP.String(), Address: netip.IPv4Unspecified().String(), Port: uint16(gateFirstPort + row),
 	}
-	return nil
 }
 
 // openGate opens the way for what is sent, and other pinholes beside it.

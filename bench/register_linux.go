@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -26,9 +27,9 @@ func register(b brief, deadline time.Time) error {
 	case b.Server == serverEcho, b.Server == serverSamba:
 		return nil
 	case b.Tried:
-		return addTried(b.Rows, deadline)
+		return add(b.Rows, triedRow, deadline)
 	case b.Dialect == endpoint.DCE:
-		return add(b.Rows, deadline)
+		return add(b.Rows, rowDocument, deadline)
 	case b.Grants > 0:
 		return hold(b.Grants, deadline)
 	}
@@ -38,18 +39,26 @@ func register(b brief, deadline time.Time) error {
 // addAtOnce bounds a request to the control socket, which takes 8 MiB.
 const addAtOnce = 10_000
 
-// add registers interfaces over the control socket of quaymaster.
-func add(rows int, deadline time.Time) error {
+// add registers rows over the control socket of quaymaster, as soon as that takes them.
+func add(rows int, document func(row int) endpoint.Document, deadline time.Time) error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	client := api.NewClient(daemon.SystemControl)
 	for i := 0; i < rows; i += addAtOnce {
 		var a api.Addition
 		for row := i; row < min(i+addAtOnce, rows); row++ {
-			a.Endpoints = append(a.Endpoints, rowDocument(row))
+			a.Endpoints = append(a.Endpoints, document(row))
 		}
-		if _, err := client.Add(ctx, a); err != nil {
-			return fmt.Errorf("register: from row %d on: %w", i, err)
+		for {
+			_, err := client.Add(ctx, a)
+			if err == nil {
+				break
+			}
+			var refused *api.RefusedError
+			if ctx.Err() != nil || errors.As(err, &refused) {
+				return fmt.Errorf("register: from row %d on: %w", i, err)
+			}
+			time.Sleep(5 * time.Millisecond)
 		}
 	}
 	return nil
